@@ -1,0 +1,1 @@
+//! Typed, safe client of /dev/iommu

@@ -1,0 +1,1 @@
+//! The IOMMU and its user API

@@ -1,0 +1,1 @@
+//! The object preloaded into the program

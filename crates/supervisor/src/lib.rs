@@ -1,0 +1,1 @@
+//! Spawns the program and serves its shim

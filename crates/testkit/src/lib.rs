@@ -1,0 +1,1 @@
+//! Fake memory and failure injection for tests

@@ -1,0 +1,1 @@
+//! Bytes and facts of the Linux IOMMU user API
