@@ -1,0 +1,257 @@
+//! The `IOMMU_HWPT_*` commands (`drivers/iommu/iommufd/hw_pagetable.c`).
+
+use mem::PAGE_SIZE;
+use uapi::iommufd::{
+    IOMMU_HWPT_DATA_NONE, IOMMU_HWPT_DIRTY_TRACKING_ENABLE, IOMMU_HWPT_FAULT_ID_VALID,
+    IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR, iommu_hwpt_alloc, iommu_hwpt_get_dirty_bitmap,
+    iommu_hwpt_invalidate, iommu_hwpt_set_dirty_tracking,
+};
+
+use super::general::unused;
+use crate::Refusal;
+use crate::call::{Answer, Call, Handler, device_id};
+use crate::device::Device;
+use crate::events::FaultObject;
+use crate::hw::Requests;
+use crate::hwpt::{NestedHwpt, PagingHwpt};
+use crate::ioas::Ioas;
+use crate::ioas::domains::Leaf;
+use crate::objects::{Object, ObjectId};
+use crate::state::State;
+use crate::task::{Task, UserData};
+use crate::viommu::Viommu;
+
+/// More requests than any program has (`IOMMU_HWPT_INVALIDATE_ENTRY_NUM_MAX`).
+const MAX_REQUESTS: u32 = 1 << 19;
+
+pub(crate) struct HwptAlloc;
+
+impl Handler for HwptAlloc {
+    type Cmd = iommu_hwpt_alloc;
+
+    fn run(call: &mut Call<'_, iommu_hwpt_alloc>) -> Result<(), Refusal> {
+        let cmd = call.cmd;
+        unused("__reserved", cmd.__reserved.into())?;
+        if (cmd.data_type == IOMMU_HWPT_DATA_NONE) != (cmd.data_len == 0) {
+            let rule = "data with no type, or a type with no data";
+            return Err(Refusal::Invalid { field: "data_len", value: cmd.data_len.into(), rule });
+        }
+        let context = call.context;
+        let mut state = context.state.lock();
+        let device = device_id(&state, cmd.dev_id)?;
+        let data = UserData { kind: cmd.data_type, va: cmd.data_uptr, len: cmd.data_len };
+        let id = alloc_on(&mut state, &mut call.task, device, &cmd, data)?;
+        // from here on the hwpt is undone with the call
+        call.publish_on_success(id);
+        if cmd.flags & IOMMU_HWPT_FAULT_ID_VALID != 0 {
+            state.objects.get::<FaultObject>(cmd.fault_id)?;
+            let fault = ObjectId(cmd.fault_id);
+            state.objects.hold(fault);
+            match state.objects.peek(id) {
+                Some(Object::Paging(_)) => {
+                    state.objects.at_mut::<PagingHwpt>(id).fault = Some(fault);
+                }
+                _ => state.objects.at_mut::<NestedHwpt>(id).fault = Some(fault),
+            }
+        }
+        call.cmd.out_hwpt_id = id.0;
+        call.answer = Answer::Whole;
+        Ok(())
+    }
+}
+
+fn alloc_on(
+    state: &mut State,
+    task: &mut Task<'_>,
+    device: ObjectId,
+    cmd: &iommu_hwpt_alloc,
+    data: UserData,
+) -> Result<ObjectId, Refusal> {
+    let pt = ObjectId(cmd.pt_id);
+    let wrong = Refusal::WrongKind { wanted: "IOAS, nesting parent or vIOMMU", id: pt };
+    match state.objects.find(cmd.pt_id) {
+        Ok(Object::Ioas(_)) => {
+            let data = (data.len != 0).then_some(data);
+            state.paging_alloc(task, pt, device, cmd.flags, data, None)
+        }
+        Ok(Object::Paging(_)) => state.nested_alloc(task, pt, device, cmd.flags, data),
+        Ok(Object::Viommu(viommu)) => {
+            if !std::ptr::addr_eq(viommu.hw, state.objects.at::<Device>(device).hw) {
+                let rule = "the device is behind another IOMMU than the vIOMMU";
+                return Err(Refusal::Invalid { field: "dev_id", value: cmd.dev_id.into(), rule });
+            }
+            state.nested_alloc_viommu(task, pt, cmd.flags, data)
+        }
+        _ => Err(wrong),
+    }
+}
+
+/// Where the domain of a paging hwpt is: its IOAS, and its place there.
+fn domain_of(state: &State, hwpt: u32) -> Result<(ObjectId, usize, bool), Refusal> {
+    let it = state.objects.get::<PagingHwpt>(hwpt)?;
+    let domains = &state.objects.at::<Ioas>(it.ioas).domains;
+    let place = domains.iter().position(|domain| domain.hwpt == ObjectId(hwpt));
+    let missing = Refusal::NoSuchObject { kind: "paging hwpt", id: ObjectId(hwpt) };
+    place.map(|place| (it.ioas, place, it.dirty_ops)).ok_or(missing)
+}
+
+pub(crate) struct SetDirtyTracking;
+
+impl Handler for SetDirtyTracking {
+    type Cmd = iommu_hwpt_set_dirty_tracking;
+
+    fn run(call: &mut Call<'_, iommu_hwpt_set_dirty_tracking>) -> Result<(), Refusal> {
+        let cmd = &call.cmd;
+        unused("flags", (cmd.flags & !IOMMU_HWPT_DIRTY_TRACKING_ENABLE).into())?;
+        let mut state = call.context.state.lock();
+        let (ioas, domain, dirty_ops) = domain_of(&state, cmd.hwpt_id)?;
+        if !dirty_ops {
+            return Err(Refusal::Unsupported { field: "hwpt_id", value: cmd.hwpt_id.into() });
+        }
+        let enable = cmd.flags & IOMMU_HWPT_DIRTY_TRACKING_ENABLE != 0;
+        let ioas = state.objects.at_mut::<Ioas>(ioas);
+        if enable {
+            ioas.clean(domain);
+        }
+        ioas.domains[domain].dirty_tracking = enable;
+        Ok(())
+    }
+}
+
+pub(crate) struct GetDirtyBitmap;
+
+impl Handler for GetDirtyBitmap {
+    type Cmd = iommu_hwpt_get_dirty_bitmap;
+
+    fn run(call: &mut Call<'_, iommu_hwpt_get_dirty_bitmap>) -> Result<(), Refusal> {
+        let cmd = &call.cmd;
+        unused("flags", (cmd.flags & !IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR).into())?;
+        unused("__reserved", cmd.__reserved.into())?;
+        let mut state = call.context.state.lock();
+        let (ioas, domain, dirty_ops) = domain_of(&state, cmd.hwpt_id)?;
+        let ioas = state.objects.at_mut::<Ioas>(ioas);
+        let last = check_range(cmd, ioas.iova_alignment)?;
+        if !dirty_ops {
+            return Err(Refusal::Unsupported { field: "hwpt_id", value: cmd.hwpt_id.into() });
+        }
+        call.task.allocate()?;
+        let clear = cmd.flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR == 0;
+        let leaves = ioas.take_dirty(domain, cmd.iova, last, clear);
+        for leaf in leaves {
+            mark(&call.task, cmd, leaf);
+        }
+        Ok(())
+    }
+}
+
+/// `iommufd_check_iova_range`: returns the last byte.
+fn check_range(cmd: &iommu_hwpt_get_dirty_bitmap, alignment: u64) -> Result<u64, Refusal> {
+    let last = crate::ioas::map::last_byte("iova", cmd.iova, cmd.length)?;
+    let end = last.wrapping_add(1);
+    let refuse = |field, value, rule| Err(Refusal::Invalid { field, value, rule });
+    if (cmd.iova | end) & (alignment - 1) != 0 {
+        return refuse("iova", cmd.iova, "less aligned than the IOAS demands");
+    }
+    if cmd.page_size == 0 {
+        return refuse("page_size", 0, "must not be 0");
+    }
+    if (cmd.iova | end) & (cmd.page_size - 1) != 0 {
+        return refuse("page_size", cmd.page_size, "the range is no whole number of pages");
+    }
+    Ok(last)
+}
+
+/// Sets the bits of a dirty table entry in the caller's bitmap (`iova_bitmap_set`,
+/// `drivers/iommu/iommufd/iova_bitmap.c`).
+///
+/// Linux does not report a bitmap that cannot be written, drops an entry that began before the
+/// range, and lets an entry that ends after it set bits as far as the bitmap's last page goes.
+fn mark(task: &Task<'_>, cmd: &iommu_hwpt_get_dirty_bitmap, leaf: Leaf) {
+    let shift = cmd.page_size.trailing_zeros();
+    let Some(from) = leaf.start.checked_sub(cmd.iova) else { return };
+    let bitmap_bytes = ((cmd.length - 1) >> shift) / 8 + 1;
+    let first = from >> shift;
+    if first / 8 >= bitmap_bytes {
+        return;
+    }
+    let page_end = (cmd.data.wrapping_add(bitmap_bytes)).next_multiple_of(PAGE_SIZE);
+    let room = page_end.saturating_sub(cmd.data).saturating_mul(8);
+    let last = ((from + (leaf.size - 1)) >> shift).min(room.saturating_sub(1));
+    for byte in first / 8..=last / 8 {
+        let low = if byte == first / 8 { first % 8 } else { 0 };
+        let high = if byte == last / 8 { last % 8 } else { 7 };
+        let bits = (0xff_u8 << low) & (0xff >> (7 - high));
+        let at = cmd.data.wrapping_add(byte);
+        let mut old = [0];
+        if task.memory().read(at, &mut old).is_err() {
+            return;
+        }
+        if task.memory().write(at, &[old[0] | bits]).is_err() {
+            return;
+        }
+    }
+}
+
+pub(crate) struct Invalidate;
+
+impl Handler for Invalidate {
+    type Cmd = iommu_hwpt_invalidate;
+    const ANSWERS_REFUSED: bool = true;
+
+    fn run(call: &mut Call<'_, iommu_hwpt_invalidate>) -> Result<(), Refusal> {
+        call.answer = Answer::Whole;
+        let cmd = call.cmd;
+        call.cmd.entry_num = 0;
+        unused("__reserved", cmd.__reserved.into())?;
+        if cmd.entry_num != 0 {
+            let refuse = |field, value, rule| Err(Refusal::Invalid { field, value, rule });
+            if cmd.data_uptr == 0 {
+                return refuse("data_uptr", 0, "requests without data");
+            }
+            if cmd.entry_len == 0 || u64::from(cmd.entry_len) > PAGE_SIZE {
+                return refuse("entry_len", cmd.entry_len.into(), "must be 1..=4096");
+            }
+            if cmd.entry_num > MAX_REQUESTS {
+                return refuse("entry_num", cmd.entry_num.into(), "must be at most 524288");
+            }
+        }
+        let requests = Requests {
+            kind: cmd.data_type,
+            va: cmd.data_uptr,
+            entry_len: cmd.entry_len,
+            count: cmd.entry_num,
+        };
+        let mut state = call.context.state.lock();
+        let (done, result) = invalidate(&mut state, &mut call.task, cmd.hwpt_id, requests)?;
+        call.cmd.entry_num = done;
+        result
+    }
+}
+
+type Handled = (u32, Result<(), Refusal>);
+
+fn invalidate(
+    state: &mut State,
+    task: &mut Task<'_>,
+    id: u32,
+    requests: Requests,
+) -> Result<Handled, Refusal> {
+    match state.objects.find(id)? {
+        Object::Nested(_) => {
+            let it = state.objects.at_mut::<NestedHwpt>(ObjectId(id));
+            Ok(it.hw.invalidate_nested(task, &mut it.domain, requests))
+        }
+        Object::Viommu(it) => {
+            let hw = it.hw;
+            let viommu = ObjectId(id);
+            Ok(hw.invalidate_viommu(task, requests, &mut |virt_id, apply| {
+                let vdevice = state.objects.at::<Viommu>(viommu).vdevs.get(&virt_id).copied();
+                let Some(vdevice) = vdevice else { return false };
+                let device = state.objects.at::<crate::viommu::Vdevice>(vdevice).device;
+                apply(&mut state.objects.at_mut::<Device>(device).hw_state);
+                true
+            }))
+        }
+        _ => Err(Refusal::WrongKind { wanted: "nested hwpt or vIOMMU", id: ObjectId(id) }),
+    }
+}

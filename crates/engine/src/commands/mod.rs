@@ -1,0 +1,96 @@
+//! What each command does, a file a family, and the table of all.
+
+mod events;
+mod general;
+mod hw_info;
+mod hwpt;
+mod ioas;
+mod test;
+pub(crate) mod vfio_compat;
+mod viommu;
+
+use uapi::command::COMMANDS;
+
+use crate::call::Entry;
+use crate::machine::Machine;
+
+#[rustfmt::skip] // one command, one line
+const ENTRIES: &[Entry] = &[
+    Entry::of::<general::Destroy>(),
+    Entry::of::<ioas::IoasAlloc>(),
+    Entry::of::<ioas::AllowIovas>(),
+    Entry::of::<ioas::IoasCopy>(),
+    Entry::of::<ioas::IovaRanges>(),
+    Entry::of::<ioas::IoasMap>(),
+    Entry::of::<ioas::IoasUnmap>(),
+    Entry::of::<general::SetOption>(),
+    Entry::of::<general::VfioIoas>(),
+    Entry::of::<hwpt::HwptAlloc>(),
+    Entry::of::<hw_info::GetHwInfo>(),
+    Entry::of::<hwpt::SetDirtyTracking>(),
+    Entry::of::<hwpt::GetDirtyBitmap>(),
+    Entry::of::<hwpt::Invalidate>(),
+    Entry::of::<events::FaultQueueAlloc>(),
+    Entry::of::<ioas::IoasMapFile>(),
+    Entry::of::<viommu::ViommuAlloc>(),
+    Entry::of::<viommu::VdeviceAlloc>(),
+    Entry::of::<ioas::ChangeProcess>(),
+    Entry::of::<events::VeventqAlloc>(),
+    Entry::of::<viommu::HwQueueAlloc>(),
+    Entry::of::<ioas::NoiommuGetPa>(),
+    Entry::of::<test::Test>(),
+];
+
+/// How much of a command works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Answers as Linux does.
+    Works,
+    /// Answers as Linux does, as far as the text says.
+    Partly(&'static str),
+}
+
+/// How much of each command works, by command number. The README's table is printed from it.
+#[rustfmt::skip] // one command, one line
+pub const STATUS: &[(u8, Status)] = &[
+    (0x80, Status::Works),
+    (0x81, Status::Works),
+    (0x82, Status::Works),
+    (0x83, Status::Works),
+    (0x84, Status::Works),
+    (0x85, Status::Works),
+    (0x86, Status::Works),
+    (0x87, Status::Partly("RLIMIT_MODE is open to every user, and no limit is enforced")),
+    (0x88, Status::Works),
+    (0x89, Status::Partly("the mock device's page tables; vendors' tables are not walked yet")),
+    (0x8a, Status::Partly("the mock device only")),
+    (0x8b, Status::Works),
+    (0x8c, Status::Works),
+    (0x8d, Status::Partly("the mock device's types only")),
+    (0x8e, Status::Works),
+    (0x8f, Status::Works),
+    (0x90, Status::Partly("the mock device's type only")),
+    (0x91, Status::Works),
+    (0x92, Status::Works),
+    (0x93, Status::Partly("the mock device's type only")),
+    (0x94, Status::Partly("the mock device's type only")),
+    (0x95, Status::Partly("refused as on a machine without a device in no-IOMMU mode")),
+    (0xa0, Status::Works),
+];
+
+/// The highest command number that this machine's kernel has a place for.
+pub(crate) fn last_nr(machine: &Machine) -> u8 {
+    ENTRIES.iter().map(|entry| entry.nr).filter(|nr| has(machine, *nr)).max().unwrap_or(0)
+}
+
+/// The command with this number, if this machine's kernel has it.
+pub(crate) fn entry(machine: &Machine, nr: u8) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.nr == nr).filter(|_| has(machine, nr))
+}
+
+fn has(machine: &Machine, nr: u8) -> bool {
+    nr != uapi::selftest::IOMMU_TEST_CMD as u8 || machine.has_test_command
+}
+
+// every command of the header has an entry and a status
+const _: () = assert!(ENTRIES.len() == COMMANDS.len() && STATUS.len() == COMMANDS.len());

@@ -1,0 +1,229 @@
+//! `IOMMU_VIOMMU_ALLOC`, `IOMMU_VDEVICE_ALLOC`, `IOMMU_HW_QUEUE_ALLOC`
+//! (`drivers/iommu/iommufd/viommu.c`).
+
+use std::collections::BTreeMap;
+
+use mem::PAGE_SIZE;
+use uapi::iommufd::{
+    IOMMU_HW_QUEUE_TYPE_DEFAULT, IOMMU_VIOMMU_TYPE_DEFAULT, iommu_hw_queue_alloc,
+    iommu_vdevice_alloc, iommu_viommu_alloc,
+};
+
+use super::general::unused;
+use crate::Refusal;
+use crate::access::Access;
+use crate::call::{Answer, Call, Handler, device_id};
+use crate::device::Device;
+use crate::hwpt::PagingHwpt;
+use crate::ioas::Ioas;
+use crate::ioas::map::last_byte;
+use crate::objects::ObjectId;
+use crate::state::State;
+use crate::task::{Task, UserData};
+use crate::viommu::{HwQueue, Vdevice, Viommu};
+
+pub(crate) struct ViommuAlloc;
+
+impl Handler for ViommuAlloc {
+    type Cmd = iommu_viommu_alloc;
+
+    fn run(call: &mut Call<'_, iommu_viommu_alloc>) -> Result<(), Refusal> {
+        let cmd = call.cmd;
+        unused("flags", cmd.flags.into())?;
+        let unsupported = Refusal::Unsupported { field: "type", value: cmd.r#type.into() };
+        if cmd.r#type == IOMMU_VIOMMU_TYPE_DEFAULT {
+            return Err(unsupported);
+        }
+        let context = call.context;
+        let mut state = context.state.lock();
+        let device = device_id(&state, cmd.dev_id)?;
+        let hw = state.objects.at::<Device>(device).hw;
+        if !hw.has_viommu(cmd.r#type) {
+            return Err(unsupported);
+        }
+        if !state.objects.get::<PagingHwpt>(cmd.hwpt_id)?.nest_parent {
+            let (value, rule) = (cmd.hwpt_id.into(), "no nesting parent");
+            return Err(Refusal::Invalid { field: "hwpt_id", value, rule });
+        }
+        call.task.allocate()?;
+        let parent = ObjectId(cmd.hwpt_id);
+        let State { objects, regions, .. } = &mut *state;
+        let id = objects.reserve();
+        let data = UserData { kind: cmd.r#type, va: cmd.data_uptr, len: cmd.data_len };
+        let data = (data.len != 0).then_some(data);
+        let made = hw.init_viommu(&mut call.task, data, regions);
+        let made = made.inspect_err(|_| _ = objects.take(id))?;
+        objects.hold(parent);
+        objects.fill(
+            id,
+            Viommu {
+                hw,
+                parent,
+                vdevs: BTreeMap::new(),
+                veventqs: Vec::new(),
+                queues: BTreeMap::new(),
+                region: made.region,
+            },
+        );
+        call.publish_on_success(id);
+        call.cmd.out_viommu_id = id.0;
+        call.answer = Answer::Whole;
+        Ok(())
+    }
+}
+
+pub(crate) struct VdeviceAlloc;
+
+impl Handler for VdeviceAlloc {
+    type Cmd = iommu_vdevice_alloc;
+
+    fn run(call: &mut Call<'_, iommu_vdevice_alloc>) -> Result<(), Refusal> {
+        let cmd = call.cmd;
+        let mut state = call.context.state.lock();
+        let hw = state.objects.get::<Viommu>(cmd.viommu_id)?.hw;
+        let viommu = ObjectId(cmd.viommu_id);
+        let device = device_id(&state, cmd.dev_id)?;
+        let it = state.objects.at::<Device>(device);
+        if !std::ptr::addr_eq(hw, it.hw) {
+            let rule = "the device is behind another IOMMU than the vIOMMU";
+            return Err(Refusal::Invalid { field: "dev_id", value: cmd.dev_id.into(), rule });
+        }
+        if it.vdevice.is_some() {
+            return Err(Refusal::Exists { what: "vDEVICE of device", value: cmd.dev_id.into() });
+        }
+        call.task.allocate()?;
+        if state.objects.at::<Viommu>(viommu).vdevs.contains_key(&cmd.virt_id) {
+            return Err(Refusal::Exists { what: "vDEVICE with virt_id", value: cmd.virt_id });
+        }
+        let id = state.objects.add(Vdevice { viommu, device, virt_id: cmd.virt_id });
+        state.objects.hold(viommu);
+        state.objects.at_mut::<Device>(device).vdevice = Some(id);
+        state.objects.at_mut::<Viommu>(viommu).vdevs.insert(cmd.virt_id, id);
+        call.publish_on_success(id);
+        call.cmd.out_vdevice_id = id.0;
+        call.answer = Answer::Whole;
+        Ok(())
+    }
+}
+
+pub(crate) struct HwQueueAlloc;
+
+impl Handler for HwQueueAlloc {
+    type Cmd = iommu_hw_queue_alloc;
+
+    fn run(call: &mut Call<'_, iommu_hw_queue_alloc>) -> Result<(), Refusal> {
+        let cmd = call.cmd;
+        unused("flags", cmd.flags.into())?;
+        let unsupported = Refusal::Unsupported { field: "type", value: cmd.r#type.into() };
+        if cmd.r#type == IOMMU_HW_QUEUE_TYPE_DEFAULT {
+            return Err(unsupported);
+        }
+        last_byte("nesting_parent_iova", cmd.nesting_parent_iova, cmd.length)?;
+        let mut state = call.context.state.lock();
+        let hw = state.objects.get::<Viommu>(cmd.viommu_id)?.hw;
+        if !hw.has_queue(cmd.r#type) {
+            return Err(unsupported);
+        }
+        call.task.allocate()?;
+        let id = state.objects.reserve();
+        let made = make_queue(&mut state, &mut call.task, &cmd);
+        match made {
+            Ok(queue) => state.objects.fill(id, queue),
+            Err(refusal) => {
+                state.objects.take(id);
+                return Err(refusal);
+            }
+        }
+        let viommu = ObjectId(cmd.viommu_id);
+        state.objects.hold(viommu);
+        state.objects.at_mut::<Viommu>(viommu).queues.insert(cmd.index, id);
+        call.publish_on_success(id);
+        call.cmd.out_hw_queue_id = id.0;
+        call.answer = Answer::Whole;
+        Ok(())
+    }
+}
+
+/// Pins the queue's memory and finds its place among the queues of the vIOMMU.
+fn make_queue(
+    state: &mut State,
+    task: &mut Task<'_>,
+    cmd: &iommu_hw_queue_alloc,
+) -> Result<HwQueue, Refusal> {
+    let viommu = ObjectId(cmd.viommu_id);
+    let access = pin_queue(state, task, viommu, cmd)?;
+    match place(state, viommu, cmd.index) {
+        Ok(previous) => {
+            if let Some(previous) = previous {
+                state.objects.hold(previous);
+            }
+            Ok(HwQueue { viommu, index: cmd.index, previous, access })
+        }
+        Err(refusal) => {
+            state.destroy(access);
+            Err(refusal)
+        }
+    }
+}
+
+/// `iommufd_hw_queue_alloc_phys`: an access that holds the memory, which must be contiguous.
+fn pin_queue(
+    state: &mut State,
+    task: &mut Task<'_>,
+    viommu: ObjectId,
+    cmd: &iommu_hw_queue_alloc,
+) -> Result<ObjectId, Refusal> {
+    let start = cmd.nesting_parent_iova - cmd.nesting_parent_iova % PAGE_SIZE;
+    let offset = cmd.nesting_parent_iova - start;
+    let out_of_range = Refusal::OutOfRange { field: "length", value: cmd.length };
+    let length = offset.checked_add(cmd.length).and_then(|sum| sum.checked_add(PAGE_SIZE - 1));
+    let length = length.ok_or(out_of_range)? / PAGE_SIZE * PAGE_SIZE;
+    task.allocate()?;
+    // kvzalloc of the page array: Linux has no memory for a list of that many pages either
+    if length / PAGE_SIZE > u64::from(u32::MAX) {
+        return Err(Refusal::NoMemory);
+    }
+    let parent = state.objects.at::<Viommu>(viommu).parent;
+    let ioas = state.objects.at::<PagingHwpt>(parent).ioas;
+    task.allocate()?;
+    let access = state.objects.add(Access::new(PAGE_SIZE, true));
+    let pinned = state.access_change_ioas(task, access, Some(ioas)).and_then(|()| {
+        state.objects.at_mut::<Ioas>(ioas).access_pin(task, start, length, false, true)
+    });
+    let range = match pinned {
+        Ok(range) => range,
+        Err(refusal) => {
+            state.destroy(access);
+            return Err(refusal);
+        }
+    };
+    let pages = state.objects.at::<Ioas>(ioas).access_pages(&range);
+    let contiguous = pages.iter().skip(1).all(|(_, follows)| *follows);
+    state.objects.at_mut::<Access>(access).items.insert(0, range);
+    state.objects.hold(access);
+    state.objects.publish(access);
+    if !contiguous {
+        state.destroy(access);
+        return Err(Refusal::BadAddress { what: "the queue's memory, not contiguous," });
+    }
+    Ok(access)
+}
+
+/// Queues come in rising order (`mock_hw_queue_init_phys`); returns the one before.
+fn place(state: &State, viommu: ObjectId, index: u32) -> Result<Option<ObjectId>, Refusal> {
+    let it = state.objects.at::<Viommu>(viommu);
+    if index >= it.hw.queue_count() {
+        let rule = "the vIOMMU has no such queue";
+        return Err(Refusal::Invalid { field: "index", value: index.into(), rule });
+    }
+    if it.queues.contains_key(&index) {
+        return Err(Refusal::Exists { what: "queue", value: index.into() });
+    }
+    match index.checked_sub(1) {
+        None => Ok(None),
+        Some(before) => match it.queues.get(&before) {
+            Some(id) => Ok(Some(*id)),
+            None => Err(Refusal::Hardware { why: "queues must be made in rising order" }),
+        },
+    }
+}

@@ -1,0 +1,232 @@
+//! Devices and what they are attached to (`drivers/iommu/iommufd/device.c`).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Refusal;
+use crate::events::FaultObject;
+use crate::hw::{Attach, DeviceState, Hardware};
+use crate::hwpt::HwptView;
+use crate::objects::{Object, ObjectId};
+use crate::state::{PtMode, State};
+use crate::task::Task;
+use crate::viommu::{Vdevice, Viommu};
+
+/// The PASID that means requests without one (`IOMMU_NO_PASID`).
+pub(crate) const NO_PASID: u32 = 0;
+
+/// A device bound to a context.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub hw: &'static dyn Hardware,
+    pub hw_state: DeviceState,
+    pub vdevice: Option<ObjectId>,
+    /// By PASID; [`NO_PASID`] is the requester ID itself.
+    pub attached: BTreeMap<u32, Attachment>,
+}
+
+/// One attachment; a new one has a new number, so that late answers find nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attachment {
+    pub hwpt: ObjectId,
+    pub number: u64,
+}
+
+impl Attachment {
+    fn new(hwpt: ObjectId) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { hwpt, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl State {
+    /// Attaches or replaces by an ID that a caller gave, of a hwpt or of an IOAS
+    /// (`iommufd_device_change_pt`). Returns the hwpt used.
+    pub fn change_pt(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        pt_id: u32,
+        mode: PtMode,
+    ) -> Result<ObjectId, Refusal> {
+        if task.should_fail() {
+            return Err(Refusal::NoSuchObject { kind: "object", id: ObjectId(pt_id) });
+        }
+        let id = ObjectId(pt_id);
+        let (hwpt, old) = match self.objects.find(pt_id)? {
+            Object::Paging(_) | Object::Nested(_) => {
+                (id, self.change(task, device, pasid, id, mode)?)
+            }
+            Object::Ioas(_) => self.auto_hwpt(task, device, pasid, id, mode)?,
+            _ => return Err(Refusal::WrongKind { wanted: "IOAS or hwpt", id }),
+        };
+        if let Some(old) = old {
+            self.hwpt_put(old);
+        }
+        if mode == PtMode::Attach {
+            self.objects.hold(device);
+        }
+        Ok(hwpt)
+    }
+
+    /// Attaches or replaces; of a replace, returns the hwpt that lost the device.
+    pub fn change(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        hwpt: ObjectId,
+        mode: PtMode,
+    ) -> Result<Option<ObjectId>, Refusal> {
+        match mode {
+            PtMode::Attach => self.hwpt_attach(task, device, pasid, hwpt).map(|()| None),
+            PtMode::Replace => self.hwpt_replace(task, device, pasid, hwpt),
+        }
+    }
+
+    /// `iommufd_hw_pagetable_attach`
+    pub fn hwpt_attach(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        hwpt: ObjectId,
+    ) -> Result<(), Refusal> {
+        task.allocate()?;
+        if self.objects.at::<Device>(device).attached.contains_key(&pasid) {
+            return Err(Refusal::Busy { what: "the PASID", why: "it is attached already" });
+        }
+        let view = self.view(hwpt)?;
+        if task.should_fail() {
+            let rule = "made to fail by a test";
+            return Err(Refusal::Invalid { field: "pt_id", value: hwpt.0.into(), rule });
+        }
+        self.check_pasid(device, pasid, view)?;
+        task.allocate()?;
+        self.hardware_attach(device, pasid, Some(view), None)?;
+        let attachment = Attachment::new(hwpt);
+        self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
+        self.objects.hold(hwpt);
+        Ok(())
+    }
+
+    /// `iommufd_device_do_replace`
+    fn hwpt_replace(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        hwpt: ObjectId,
+    ) -> Result<Option<ObjectId>, Refusal> {
+        let attached = self.objects.at::<Device>(device).attached.get(&pasid).copied();
+        let Some(old) = attached else {
+            let rule = "nothing is attached that could be replaced";
+            return Err(Refusal::Invalid { field: "pasid", value: pasid.into(), rule });
+        };
+        if old.hwpt == hwpt {
+            return Ok(None);
+        }
+        let view = self.view(hwpt)?;
+        self.check_pasid(device, pasid, view)?;
+        task.allocate()?;
+        let old_view = self.hwpt(old.hwpt);
+        self.hardware_attach(device, pasid, Some(view), old_view)?;
+        self.answer_faults(old);
+        let attachment = Attachment::new(hwpt);
+        self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
+        self.objects.hold(hwpt);
+        Ok(Some(old.hwpt))
+    }
+
+    /// Ends an attachment and lets go of the hwpt; false when there was none
+    /// (`iommufd_hw_pagetable_detach`).
+    pub fn hwpt_detach(&mut self, device: ObjectId, pasid: u32) -> bool {
+        let attached = self.objects.at_mut::<Device>(device).attached.remove(&pasid);
+        let Some(attachment) = attached else { return false };
+        let old = self.hwpt(attachment.hwpt);
+        // the blocked domain takes every device
+        let _ = self.hardware_attach(device, pasid, None, old);
+        self.answer_faults(attachment);
+        self.hwpt_put(attachment.hwpt);
+        true
+    }
+
+    /// `iommufd_device_detach`
+    pub fn device_detach(&mut self, device: ObjectId, pasid: u32) {
+        if self.hwpt_detach(device, pasid) {
+            self.objects.put(device);
+        }
+    }
+
+    /// Lets go of a hwpt; an automatic one dies with its last user (`iommufd_hw_pagetable_put`).
+    pub fn hwpt_put(&mut self, hwpt: ObjectId) {
+        self.objects.put(hwpt);
+        let auto = self.hwpt(hwpt).is_some_and(|view| view.auto_domain);
+        if auto && self.objects.users(hwpt) == 1 {
+            self.destroy(hwpt);
+        }
+    }
+
+    fn view(&self, hwpt: ObjectId) -> Result<HwptView, Refusal> {
+        self.hwpt(hwpt).ok_or(Refusal::WrongKind { wanted: "hwpt", id: hwpt })
+    }
+
+    /// `iommufd_hwpt_pasid_compat`
+    fn check_pasid(&self, device: ObjectId, pasid: u32, hwpt: HwptView) -> Result<(), Refusal> {
+        let attached = &self.objects.at::<Device>(device).attached;
+        let refuse = |rule| Err(Refusal::Invalid { field: "pasid", value: pasid.into(), rule });
+        if pasid == NO_PASID {
+            let pasids = attached.range(NO_PASID + 1..).next().is_some();
+            if !hwpt.pasid_compat && pasids {
+                return refuse("PASIDs are attached, and the hwpt was made without ALLOC_PASID");
+            }
+            return Ok(());
+        }
+        if !hwpt.pasid_compat {
+            return refuse("the hwpt was made without ALLOC_PASID");
+        }
+        let rid = attached.get(&NO_PASID).and_then(|rid| self.hwpt(rid.hwpt));
+        if rid.is_some_and(|rid| !rid.pasid_compat) {
+            return refuse("the device itself is attached to a hwpt without ALLOC_PASID");
+        }
+        Ok(())
+    }
+
+    /// Tells the hardware (`iommu_attach_group_handle`, `iommu_attach_device_pasid` and their
+    /// replace and detach forms, `drivers/iommu/iommu.c`).
+    fn hardware_attach(
+        &mut self,
+        device: ObjectId,
+        pasid: u32,
+        new: Option<HwptView>,
+        old: Option<HwptView>,
+    ) -> Result<(), Refusal> {
+        let viommu = new.and_then(|new| new.viommu);
+        let virt_id = viommu.and_then(|viommu| self.virt_id_of(viommu, device));
+        let it = self.objects.at_mut::<Device>(device);
+        let attach = Attach {
+            pasid,
+            blocked: new.is_none(),
+            dirty_ops: new.is_some_and(|new| new.dirty_ops),
+            viommu: viommu.map(|viommu| (viommu, virt_id)),
+            replaces: old.is_some(),
+        };
+        it.hw.attach(&mut it.hw_state, attach)
+    }
+
+    /// The ID that a vIOMMU knows a device by (`iommufd_viommu_get_vdev_id`).
+    fn virt_id_of(&self, viommu: ObjectId, device: ObjectId) -> Option<u64> {
+        let vdevs = &self.objects.at::<Viommu>(viommu).vdevs;
+        let known = |id: &ObjectId| self.objects.at::<Vdevice>(*id).device == device;
+        vdevs.iter().find(|(_, id)| known(id)).map(|(virt_id, _)| *virt_id)
+    }
+
+    /// Answers what came through an attachment that ends.
+    fn answer_faults(&self, attachment: Attachment) {
+        let fault = self.hwpt(attachment.hwpt).and_then(|view| view.fault);
+        if let Some(fault) = fault {
+            self.objects.at::<FaultObject>(fault).queue.drop_attachment(attachment.number);
+        }
+    }
+}

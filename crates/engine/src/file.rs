@@ -1,0 +1,168 @@
+//! What a descriptor of ours stands for.
+
+use std::sync::Arc;
+
+use mem::SharedFile;
+
+use crate::access::Access;
+use crate::call;
+use crate::context::Context;
+use crate::events::{FaultQueue, VeventQueue};
+use crate::objects::Handle;
+use crate::pages::Dmabuf;
+use crate::{Caller, Refusal, Signal};
+
+/// A device node that can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// `/dev/iommu`
+    Iommu,
+    /// `/dev/vfio/vfio`, served by iommufd (`CONFIG_IOMMUFD_VFIO_CONTAINER`)
+    VfioContainer,
+}
+
+/// An open file. Clones are the same open file; the last one dropped releases it.
+///
+/// Dropping the last clone takes the lock of its context, so it must not happen under that lock.
+#[derive(Clone, Debug)]
+pub struct File(pub(crate) Arc<Kind>);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Iommu(Arc<Context>),
+    Fault(FaultFile),
+    Vevent(VeventFile),
+    Access(AccessFile),
+    Dmabuf(Arc<Dmabuf>),
+}
+
+/// A fault queue being read. It is a user of its object.
+#[derive(Debug)]
+pub(crate) struct FaultFile {
+    pub context: Arc<Context>,
+    pub object: Handle,
+    pub queue: Arc<FaultQueue>,
+}
+
+/// A vEVENTQ being read. It is a user of its object.
+#[derive(Debug)]
+pub(crate) struct VeventFile {
+    pub context: Arc<Context>,
+    pub object: Handle,
+    pub queue: Arc<VeventQueue>,
+}
+
+/// The mock device's access. Its object ends with it.
+#[derive(Debug)]
+pub(crate) struct AccessFile {
+    pub context: Arc<Context>,
+    pub object: Handle,
+}
+
+impl Drop for FaultFile {
+    fn drop(&mut self) {
+        self.context.put(self.object);
+    }
+}
+
+impl Drop for VeventFile {
+    fn drop(&mut self) {
+        self.context.put(self.object);
+    }
+}
+
+impl Drop for AccessFile {
+    fn drop(&mut self) {
+        let mut state = self.context.state.lock();
+        if state.objects.is_alive(self.object) {
+            state.destroy(self.object.id);
+        }
+    }
+}
+
+impl File {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self(Arc::new(kind))
+    }
+
+    /// `ioctl(2)`: `arg` is an address in the caller's memory, or a number, as the command says.
+    ///
+    /// Returns what the system call returns, 0 for most commands.
+    pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        match &*self.0 {
+            Kind::Iommu(context) => call::ioctl(context, caller, cmd, arg),
+            _ => Err(Refusal::UnknownCommand { cmd }),
+        }
+    }
+
+    /// `read(2)` of at most `count` bytes to the caller's address `va`. Never blocks.
+    pub fn read(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
+        match &*self.0 {
+            Kind::Fault(file) => file.queue.read(caller, va, count),
+            Kind::Vevent(file) => file.queue.read(caller, va, count),
+            _ => Err(Refusal::NoOperation { operation: "read" }),
+        }
+    }
+
+    /// `write(2)` of `count` bytes from the caller's address `va`.
+    pub fn write(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
+        match &*self.0 {
+            Kind::Fault(file) => file.queue.write(caller, va, count),
+            _ => Err(Refusal::NoOperation { operation: "write" }),
+        }
+    }
+
+    /// `mmap(2)`: the object, and the offset in bytes in it, that the caller shall map instead.
+    pub fn mmap(
+        &self,
+        offset: u64,
+        length: u64,
+        shared: bool,
+        exec: bool,
+    ) -> Result<(Arc<SharedFile>, u64), Refusal> {
+        match &*self.0 {
+            Kind::Iommu(context) => context.mmap(offset, length, shared, exec),
+            _ => Err(Refusal::NoOperation { operation: "mmap" }),
+        }
+    }
+
+    /// What `poll(2)` says when nothing is there to read: whether it says readable, and writable.
+    pub fn idle_readiness(&self) -> (bool, bool) {
+        match &*self.0 {
+            Kind::Fault(_) => (false, true),
+            Kind::Vevent(_) => (false, false),
+            // files without a poll operation are always ready (DEFAULT_POLLMASK)
+            _ => (true, true),
+        }
+    }
+
+    /// Whether `read(2)` or `write(2)` do anything on this file.
+    pub fn is_event_queue(&self) -> bool {
+        matches!(&*self.0, Kind::Fault(_) | Kind::Vevent(_))
+    }
+
+    /// Tells `signal`, now and from now on, whether there is something to read.
+    pub fn watch(&self, signal: Arc<dyn Signal>) {
+        match &*self.0 {
+            Kind::Fault(file) => file.queue.watch(signal),
+            Kind::Vevent(file) => file.queue.watch(signal),
+            _ => {}
+        }
+    }
+
+    /// For people: what this file is and what it holds, in a few words.
+    pub fn describe(&self) -> String {
+        match &*self.0 {
+            Kind::Iommu(context) => format!("/dev/iommu: {}", context.state.lock().describe()),
+            Kind::Fault(file) => format!("fault queue {}", file.object.id),
+            Kind::Vevent(file) => format!("vEVENTQ {}", file.object.id),
+            Kind::Access(file) => {
+                let state = file.context.state.lock();
+                let id = file.object.id;
+                let items = state.objects.get::<Access>(id.0).map_or(0, |it| it.items.len());
+                format!("access {id} with {items} pinned ranges")
+            }
+            Kind::Dmabuf(_) => "dma-buf".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Hardware page tables (`drivers/iommu/iommufd/hw_pagetable.c`).
+
+use crate::Refusal;
+use crate::device::Device;
+use crate::hw::{Hardware, Nested, PagingRequest};
+use crate::ioas::Ioas;
+use crate::ioas::domains::DomainRef;
+use crate::objects::{Object, ObjectId};
+use crate::state::{PtMode, State};
+use crate::task::{Task, UserData};
+use crate::viommu::Viommu;
+use uapi::iommufd::{
+    IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
+    IOMMU_HWPT_FAULT_ID_VALID,
+};
+
+/// A page table that shows an IOAS.
+#[derive(Debug)]
+pub(crate) struct PagingHwpt {
+    pub hw: &'static dyn Hardware,
+    pub ioas: ObjectId,
+    pub nest_parent: bool,
+    pub pasid_compat: bool,
+    /// Made by an attach to an IOAS; dies with its last attachment.
+    pub auto_domain: bool,
+    /// Whether the hardware can record writes in it.
+    pub dirty_ops: bool,
+    pub fault: Option<ObjectId>,
+}
+
+/// A page table of a guest, over a nesting parent.
+#[derive(Debug)]
+pub(crate) struct NestedHwpt {
+    pub hw: &'static dyn Hardware,
+    pub parent: ObjectId,
+    pub viommu: Option<ObjectId>,
+    pub pasid_compat: bool,
+    pub fault: Option<ObjectId>,
+    pub domain: Nested,
+}
+
+/// What attaching needs to know of a hwpt of either kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HwptView {
+    pub pasid_compat: bool,
+    pub auto_domain: bool,
+    pub dirty_ops: bool,
+    pub nested: bool,
+    pub viommu: Option<ObjectId>,
+    pub fault: Option<ObjectId>,
+}
+
+impl State {
+    /// A hwpt of either kind, none for other objects.
+    pub fn hwpt(&self, id: ObjectId) -> Option<HwptView> {
+        match self.objects.peek(id)? {
+            Object::Paging(it) => Some(HwptView {
+                pasid_compat: it.pasid_compat,
+                auto_domain: it.auto_domain,
+                dirty_ops: it.dirty_ops,
+                nested: false,
+                viommu: None,
+                fault: it.fault,
+            }),
+            Object::Nested(it) => Some(HwptView {
+                pasid_compat: it.pasid_compat,
+                auto_domain: false,
+                dirty_ops: false,
+                nested: true,
+                viommu: it.viommu,
+                fault: it.fault,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Makes a paging hwpt, unpublished (`iommufd_hwpt_paging_alloc`). With `attach` the device is
+    /// attached before the tables are filled.
+    pub fn paging_alloc(
+        &mut self,
+        task: &mut Task<'_>,
+        ioas: ObjectId,
+        device: ObjectId,
+        flags: u32,
+        data: Option<UserData>,
+        attach: Option<u32>,
+    ) -> Result<ObjectId, Refusal> {
+        const VALID: u32 = IOMMU_HWPT_ALLOC_NEST_PARENT
+            | IOMMU_HWPT_ALLOC_DIRTY_TRACKING
+            | IOMMU_HWPT_FAULT_ID_VALID
+            | IOMMU_HWPT_ALLOC_PASID;
+        let unsupported = Refusal::Unsupported { field: "flags", value: flags.into() };
+        let it = self.objects.at::<Device>(device);
+        let hw = it.hw;
+        if flags & !VALID != 0 {
+            return Err(unsupported);
+        }
+        if flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0 && !hw.has_dirty_tracking(&it.hw_state) {
+            return Err(unsupported);
+        }
+        let both = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_NEST_PARENT;
+        if flags & both == both {
+            return Err(unsupported);
+        }
+        task.allocate()?;
+        let request = PagingRequest { flags: flags & !IOMMU_HWPT_FAULT_ID_VALID, data };
+        let id = self.objects.reserve();
+        self.objects.hold(ioas);
+        let made = self.paging_fill(task, id, (ioas, device), hw, request, attach);
+        if let Err(refusal) = made {
+            match self.objects.peek(id) {
+                Some(_) => self.destroy(id),
+                None => {
+                    self.objects.take(id);
+                    self.objects.put(ioas);
+                }
+            }
+            return Err(refusal);
+        }
+        Ok(id)
+    }
+
+    fn paging_fill(
+        &mut self,
+        task: &mut Task<'_>,
+        id: ObjectId,
+        (ioas, device): (ObjectId, ObjectId),
+        hw: &'static dyn Hardware,
+        request: PagingRequest,
+        attach: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let hw_state = &self.objects.at::<Device>(device).hw_state;
+        let domain = hw.alloc_paging(task, hw_state, request)?;
+        self.objects.fill(
+            id,
+            PagingHwpt {
+                hw,
+                ioas,
+                nest_parent: request.flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0,
+                pasid_compat: request.flags & IOMMU_HWPT_ALLOC_PASID != 0,
+                auto_domain: false,
+                dirty_ops: request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
+                fault: None,
+            },
+        );
+        if let Some(pasid) = attach {
+            self.hwpt_attach(task, device, pasid, id)?;
+        }
+        let domain = DomainRef::new(id, domain.page_sizes, domain.aperture);
+        let added = self.objects.at_mut::<Ioas>(ioas).add_domain(task, domain);
+        if let Err(refusal) = added {
+            if let Some(pasid) = attach {
+                self.hwpt_detach(device, pasid);
+            }
+            return Err(refusal);
+        }
+        self.objects.at_mut::<Ioas>(ioas).hwpts.push(id);
+        Ok(())
+    }
+
+    /// Makes a nested hwpt on a nesting parent, unpublished (`iommufd_hwpt_nested_alloc`).
+    pub fn nested_alloc(
+        &mut self,
+        task: &mut Task<'_>,
+        parent: ObjectId,
+        device: ObjectId,
+        flags: u32,
+        data: UserData,
+    ) -> Result<ObjectId, Refusal> {
+        nested_request(flags, data)?;
+        let hw = self.objects.at::<Device>(device).hw;
+        if !hw.has_nesting() {
+            return Err(Refusal::Unsupported { field: "pt_id", value: parent.0.into() });
+        }
+        let it = self.objects.at::<PagingHwpt>(parent);
+        if it.auto_domain || !it.nest_parent || !std::ptr::addr_eq(it.hw, hw) {
+            let rule = "no nesting parent of this hardware";
+            return Err(Refusal::Invalid { field: "pt_id", value: parent.0.into(), rule });
+        }
+        self.nested_fill(task, hw, parent, None, flags, data)
+    }
+
+    /// Makes a nested hwpt on a vIOMMU, unpublished (`iommufd_viommu_alloc_hwpt_nested`).
+    pub fn nested_alloc_viommu(
+        &mut self,
+        task: &mut Task<'_>,
+        viommu: ObjectId,
+        flags: u32,
+        data: UserData,
+    ) -> Result<ObjectId, Refusal> {
+        nested_request(flags, data)?;
+        let it = self.objects.at::<Viommu>(viommu);
+        let (hw, parent) = (it.hw, it.parent);
+        self.nested_fill(task, hw, parent, Some(viommu), flags, data)
+    }
+
+    fn nested_fill(
+        &mut self,
+        task: &mut Task<'_>,
+        hw: &'static dyn Hardware,
+        parent: ObjectId,
+        viommu: Option<ObjectId>,
+        flags: u32,
+        data: UserData,
+    ) -> Result<ObjectId, Refusal> {
+        task.allocate()?;
+        let domain = hw.alloc_nested(task, flags & !IOMMU_HWPT_FAULT_ID_VALID, data)?;
+        self.objects.hold(viommu.unwrap_or(parent));
+        Ok(self.objects.add(NestedHwpt {
+            hw,
+            parent,
+            viommu,
+            pasid_compat: flags & IOMMU_HWPT_ALLOC_PASID != 0,
+            fault: None,
+            domain,
+        }))
+    }
+
+    /// Searches an automatic hwpt of an IOAS that takes the device, or makes one
+    /// (`iommufd_device_auto_get_domain`). Returns the hwpt and, of a replace, the old one.
+    pub fn auto_hwpt(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        ioas: ObjectId,
+        mode: PtMode,
+    ) -> Result<(ObjectId, Option<ObjectId>), Refusal> {
+        for hwpt in self.objects.at::<Ioas>(ioas).hwpts.clone() {
+            if !self.objects.at::<PagingHwpt>(hwpt).auto_domain {
+                continue;
+            }
+            match self.change(task, device, pasid, hwpt, mode) {
+                Ok(old) => return Ok((hwpt, old)),
+                // this one does not fit the device; another may
+                Err(refusal) if refusal.errno() == uapi::Errno::EINVAL => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        let attach = (mode == PtMode::Attach).then_some(pasid);
+        let hwpt = self.paging_alloc(task, ioas, device, 0, None, attach)?;
+        let old = match mode {
+            PtMode::Attach => None,
+            PtMode::Replace => match self.change(task, device, pasid, hwpt, mode) {
+                Ok(old) => old,
+                Err(refusal) => {
+                    self.destroy(hwpt);
+                    return Err(refusal);
+                }
+            },
+        };
+        self.objects.at_mut::<PagingHwpt>(hwpt).auto_domain = true;
+        self.objects.publish(hwpt);
+        Ok((hwpt, old))
+    }
+}
+
+fn nested_request(flags: u32, data: UserData) -> Result<(), Refusal> {
+    if flags & !(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID) != 0 {
+        return Err(Refusal::Unsupported { field: "flags", value: flags.into() });
+    }
+    if data.len == 0 {
+        return Err(Refusal::Unsupported { field: "data_len", value: 0 });
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The caller and its failures to come, as the inner parts of a call see them.
+
+use std::sync::Arc;
+
+use mem::{AddressSpace, PinBoard};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{Caller, Refusal};
+
+/// What every part of a call may need: the caller, and the machine's pins.
+pub(crate) struct Task<'a> {
+    pub caller: &'a mut dyn Caller,
+    pub pins: &'a Arc<PinBoard>,
+}
+
+impl Task<'_> {
+    /// The caller's memory.
+    pub fn memory(&self) -> &Arc<dyn AddressSpace> {
+        self.caller.memory()
+    }
+
+    /// Stands where Linux allocates: `ENOMEM` when a test makes this allocation fail.
+    pub fn allocate(&mut self) -> Result<(), Refusal> {
+        if self.caller.inject_failure() { Err(Refusal::NoMemory) } else { Ok(()) }
+    }
+
+    /// Stands where Linux asks `iommufd_should_fail()`.
+    pub fn should_fail(&mut self) -> bool {
+        self.caller.inject_failure()
+    }
+
+    /// `copy_from_user` of one value.
+    pub fn load<T: FromBytes>(&self, va: u64, what: &'static str) -> Result<T, Refusal> {
+        let mut bytes = vec![0; size_of::<T>()];
+        self.memory().read(va, &mut bytes).map_err(Refusal::bad(what))?;
+        T::read_from_bytes(&bytes).map_err(|_| Refusal::BadAddress { what })
+    }
+
+    /// `copy_to_user` of one value.
+    pub fn store<T: IntoBytes + Immutable>(
+        &self,
+        va: u64,
+        value: &T,
+        what: &'static str,
+    ) -> Result<(), Refusal> {
+        self.memory().write(va, value.as_bytes()).map_err(Refusal::bad(what))
+    }
+}
+
+/// A struct of the caller whose size is the caller's (`lib/usercopy.c`: `copy_struct_from_user`):
+/// missing bytes are zero, bytes beyond `T` must be zero.
+pub(crate) fn load_struct<T: FromBytes + IntoBytes + Immutable>(
+    memory: &dyn AddressSpace,
+    va: u64,
+    size: usize,
+    what: &'static str,
+) -> Result<T, Refusal> {
+    let known = size_of::<T>();
+    if size > known {
+        let tail_at = va.checked_add(known as u64).ok_or(Refusal::BadAddress { what })?;
+        if !is_zero(memory, tail_at, size - known, what)? {
+            return Err(Refusal::UnknownTail { what, known });
+        }
+    }
+    let mut bytes = vec![0; known];
+    let given = size.min(known);
+    memory.read(va, &mut bytes[..given]).map_err(Refusal::bad(what))?;
+    T::read_from_bytes(&bytes).map_err(|_| Refusal::BadAddress { what })
+}
+
+/// Whether `length` bytes of the caller are all zero (`check_zeroed_user`). Stops at the first
+/// that is not, so that a length of 4 GiB costs no more than the memory that is there.
+fn is_zero(
+    memory: &dyn AddressSpace,
+    va: u64,
+    length: usize,
+    what: &'static str,
+) -> Result<bool, Refusal> {
+    let mut buffer = [0; 4096];
+    let mut done = 0;
+    while done < length {
+        let at = va.checked_add(done as u64).ok_or(Refusal::BadAddress { what })?;
+        let in_page = 4096 - (at % 4096) as usize;
+        let chunk = &mut buffer[..in_page.min(length - done)];
+        memory.read(at, chunk).map_err(Refusal::bad(what))?;
+        if chunk.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        done += chunk.len();
+    }
+    Ok(true)
+}
+
+/// Vendor data that a command points to (`struct iommu_user_data`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UserData {
+    pub kind: u32,
+    pub va: u64,
+    pub len: u32,
+}
+
+impl UserData {
+    /// `iommu_copy_struct_from_user`: the kind must be `kind`, and the length between `min` and
+    /// the size of `T`.
+    pub fn load<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        task: &Task<'_>,
+        kind: u32,
+        min: usize,
+    ) -> Result<T, Refusal> {
+        self.check::<T>(kind, min)?;
+        load_struct(&**task.memory(), self.va, self.len as usize, "data_uptr")
+    }
+
+    /// `iommu_copy_struct_to_user`.
+    pub fn store<T: IntoBytes + Immutable>(
+        &self,
+        task: &Task<'_>,
+        value: &T,
+        kind: u32,
+        min: usize,
+    ) -> Result<(), Refusal> {
+        self.check::<T>(kind, min)?;
+        let bytes = &value.as_bytes()[..self.len as usize];
+        task.memory().write(self.va, bytes).map_err(Refusal::bad("data_uptr"))
+    }
+
+    fn check<T>(&self, kind: u32, min: usize) -> Result<(), Refusal> {
+        if self.kind != kind {
+            let rule = "another type than the hardware's";
+            return Err(Refusal::Invalid { field: "data_type", value: self.kind.into(), rule });
+        }
+        if (self.len as usize) < min || self.len as usize > size_of::<T>() {
+            let rule = "not between the first and the newest size of the type";
+            return Err(Refusal::Invalid { field: "data_len", value: self.len.into(), rule });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Objects that outlive their mappings.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, Stat};
+use rustix::io::Errno;
+
+use crate::{Fault, ObjectKey, PAGE_SIZE};
+
+/// A file whose pages programs share: memfd, shm or hugetlbfs.
+///
+/// Holding it keeps the pages alive after `munmap`, `close` and death, as pinned pages are.
+#[derive(Debug)]
+pub struct SharedFile {
+    fd: OwnedFd,
+    key: ObjectKey,
+    block: u64,
+}
+
+impl SharedFile {
+    /// Takes over a descriptor; errors are those of `fstat(2)`.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&fd)?;
+        Ok(Self { fd, key: Self::key_of(&stat), block: PAGE_SIZE })
+    }
+
+    /// Says that the file's memory comes in huge pages of `block` bytes, a power of two.
+    pub fn with_block(mut self, block: u64) -> Self {
+        self.block = block;
+        self
+    }
+
+    /// Bytes of memory that are contiguous, as a power of two: the size of its pages, huge or not.
+    pub fn block(&self) -> u64 {
+        self.block
+    }
+
+    /// A new memory file of `len` bytes, named for `/proc`.
+    pub fn anonymous(name: &str, len: u64) -> io::Result<Self> {
+        let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&fd, len)?;
+        Self::new(fd)
+    }
+
+    /// The identity of a file with this `stat`.
+    pub fn key_of(stat: &Stat) -> ObjectKey {
+        ObjectKey::Shared { dev: stat.st_dev, ino: stat.st_ino }
+    }
+
+    /// The identity of this object.
+    pub fn key(&self) -> ObjectKey {
+        self.key
+    }
+
+    /// The size in bytes now.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.fd)?.st_size.unsigned_abs())
+    }
+
+    /// Copies from byte `at`. Past the end of the file is a [`Fault`].
+    pub fn read(&self, mut at: u64, mut to: &mut [u8]) -> Result<(), Fault> {
+        while !to.is_empty() {
+            match rustix::io::pread(&self.fd, &mut *to, at) {
+                Ok(0) => return Err(Fault),
+                Ok(n) => {
+                    to = &mut to[n..];
+                    at += n as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies to byte `at`. Does not make the file longer: past its end is a [`Fault`].
+    pub fn write(&self, mut at: u64, mut from: &[u8]) -> Result<(), Fault> {
+        let end = at.checked_add(from.len() as u64).ok_or(Fault)?;
+        if end > self.size().map_err(|_| Fault)? {
+            return Err(Fault);
+        }
+        while !from.is_empty() {
+            match rustix::io::pwrite(&self.fd, from, at) {
+                Ok(0) => return Err(Fault),
+                Ok(n) => {
+                    from = &from[n..];
+                    at += n as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for SharedFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,181 @@
+//! Outside suites: tests that others wrote, run unmodified under `softiommu run`.
+//!
+//! | suite | what it is | passes when |
+//! |---|---|---|
+//! | `conformance/suites/NAME.toml` | a kernel selftest, compiled by [`recipe`] from Debian's kernel source | the cases are as [`expected`] |
+//! | `recorded` | a real kernel's answers to seeded calls, played by our `iommufd-player` | no answer differs |
+//!
+//! Compiled suites are kept in the cache under a hash of their recipe ([`mod@build`]), so a changed
+//! recipe compiles again and an unchanged one costs nothing.
+
+mod build;
+mod debs;
+mod expected;
+mod recipe;
+mod runner;
+mod tap;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+
+pub use self::build::build;
+use self::expected::Suite;
+pub use self::runner::User;
+use self::runner::{Finished, Job, Under};
+use crate::failure::{Failure, Result};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// Compile the outside suites, and run those that are named.
+#[derive(Args)]
+pub struct Options {
+    /// Suites to run: a file's name of conformance/suites, or `recorded`
+    names: Vec<String>,
+    /// Run every suite
+    #[arg(long, conflicts_with = "names")]
+    run: bool,
+    /// Run as uid 65534 without any capability (as root only)
+    #[arg(long)]
+    as_nobody: bool,
+    /// Run without softiommu, on the kernel of this machine
+    #[arg(long)]
+    bare: bool,
+    /// Arguments for the suite's program, such as `-t simple_close`; then only failures count
+    #[arg(last = true)]
+    arguments: Vec<OsString>,
+}
+
+const RECORDED: &str = "recorded";
+const RECORDING: &str = "conformance/recorded/linux-7.3.4-seeds-1-300.txt.gz";
+
+/// The player's closing line when all seeds of [`RECORDING`] agree.
+const RECORDED_ALL_EQUAL: &str = "seeds: 300 equal, 0 different";
+
+/// Programs of ours that a run needs, by package.
+const OUR_PACKAGES: &[&str] = &["softiommu", "softiommu-player"];
+
+/// Longest run of a suite; the kernel's own take seconds.
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// The verb: compiles everything, then runs what is asked for.
+pub fn run(workspace: &Workspace, options: &Options) -> Result {
+    let mut names = options.names.clone();
+    if options.run {
+        names = expected::names(workspace)?;
+        names.push(RECORDED.into());
+    }
+    // A misspelt name shows before the minutes of building.
+    for name in names.iter().filter(|name| *name != RECORDED) {
+        Suite::load(workspace, name)?;
+    }
+    build(workspace)?;
+    if names.iter().any(|name| name == RECORDED || !options.bare) {
+        build_ours(workspace)?;
+    }
+    let user = if options.as_nobody { User::Nobody } else { User::Current };
+    let mut failures = Vec::new();
+    for name in &names {
+        let job = match name.as_str() {
+            RECORDED => recorded(workspace),
+            name => selftest(workspace, &Suite::load(workspace, name)?)?,
+        };
+        let under = if options.bare { Under::Kernel } else { job.under };
+        let job = Job { user, under, ..job };
+        if let Err(failure) = run_job(workspace, name, job, &options.arguments) {
+            eprintln!("{failure}");
+            failures.push(name.as_str());
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::from(format!("failed: {}", failures.join(", ")))),
+    }
+}
+
+/// Builds our programs as `cargo run --release` does.
+pub fn build_ours(workspace: &Workspace) -> Result {
+    let mut command = workspace.cargo(&["build", "--release"]);
+    process::run(command.args(OUR_PACKAGES.iter().map(|package| format!("--package={package}"))))
+}
+
+/// Runs one kernel selftest as its file says.
+pub fn run_one(workspace: &Workspace, name: &str, user: User) -> Result {
+    let job = selftest(workspace, &Suite::load(workspace, name)?)?;
+    run_job(workspace, name, Job { user, ..job }, &[])
+}
+
+/// Plays the recorded kernel's calls and compares every answer.
+pub fn run_recorded(workspace: &Workspace) -> Result {
+    run_job(workspace, RECORDED, recorded(workspace), &[])
+}
+
+fn selftest(workspace: &Workspace, suite: &Suite) -> Result<Job> {
+    let program = build(workspace)?.join(&suite.program);
+    let under = Under::Softiommu { machine: suite.machine.clone() };
+    Ok(Job { program, arguments: Vec::new(), under, user: User::Current, limit: TIME_LIMIT })
+}
+
+fn recorded(workspace: &Workspace) -> Job {
+    let arguments = vec!["--compare".into(), workspace.root.join(RECORDING).into()];
+    let under = Under::Softiommu { machine: "selftest".into() };
+    let program = workspace.release("iommufd-player");
+    Job { program, arguments, under, user: User::Current, limit: TIME_LIMIT }
+}
+
+/// The player's own words are the report. Its exit status alone would also be that of a softiommu
+/// which started nothing, so its closing line must be there.
+fn judge_recorded(finished: &Finished, whole: bool) -> Result {
+    println!("{}", finished.output.trim_end());
+    finished.require_success()?;
+    let closing = finished.output.lines().rfind(|line| line.starts_with("seeds: "));
+    let closing = closing.unwrap_or_default();
+    let expected = if whole { RECORDED_ALL_EQUAL } else { " equal, 0 different" };
+    if closing.ends_with(expected) {
+        return Ok(());
+    }
+    Err(Failure::from(format!(
+        "{RECORDED}: the closing line is \"{closing}\", expected \"{RECORDED_ALL_EQUAL}\""
+    )))
+}
+
+/// How much of the output is shown of a program that stopped within or before a case.
+const LAST_LINES: usize = 40;
+
+/// Runs a job and judges it. `extra` arguments select part of a suite, so the expected counts do
+/// not apply.
+fn run_job(workspace: &Workspace, name: &str, mut job: Job, extra: &[OsString]) -> Result {
+    job.arguments.extend_from_slice(extra);
+    let finished = job.run(workspace, name)?;
+    if name == RECORDED {
+        return judge_recorded(&finished, extra.is_empty());
+    }
+    let log = tap::parse(&finished.output);
+    let suite = match extra.is_empty() {
+        true => Suite::load(workspace, name)?,
+        false => Suite::any_selection(),
+    };
+    let mut verdict = suite.judge(&log);
+    if log.counts().fail == 0 {
+        verdict.complaints.extend(finished.require_success().err().map(|e| e.to_string()));
+    }
+    for case in &verdict.surprising_failures {
+        println!("\nFAIL {}", case.name);
+        case.output.iter().for_each(|line| println!("    {line}"));
+    }
+    if !log.disagreements().is_empty() {
+        println!("\nThe last lines, of no case that ended:");
+        let last = log.rest.len().saturating_sub(LAST_LINES);
+        log.rest[last..].iter().for_each(|line| println!("    {line}"));
+    }
+    println!("{name}: {} [{:.1} s, {}]", log.counts(), finished.took.as_secs_f64(), job.user);
+    if verdict.complaints.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::from(format!(
+        "{name}: not as expected:\n  {}\nwhole output: {}",
+        verdict.complaints.join("\n  "),
+        finished.log.display()
+    )))
+}
