@@ -1,0 +1,61 @@
+//! `softiommu run`: a program on a machine of ours.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Args;
+use supervisor::Ending;
+
+/// Exit status of a usage error, as of `env`, `timeout` and others.
+pub const USAGE: u8 = 125;
+
+/// Run a program, unmodified, with a software /dev/iommu
+///
+/// Without PROGRAM it plays a built-in example as an ordinary program.
+///
+/// Exit status: that of PROGRAM, and its signal if it died by one; 125 when softiommu itself fails
+/// or cannot serve PROGRAM (static, set-uid, 32-bit, unknown machine); 126 when PROGRAM cannot be
+/// executed; 127 when there is no such program.
+#[derive(Args)]
+pub struct Options {
+    /// The machine to run on
+    #[arg(long, default_value = "selftest", value_name = "MACHINE")]
+    machine: String,
+    /// Tell on standard error what happens
+    #[arg(short, long)]
+    verbose: bool,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program, and ends as it ended.
+pub fn run(options: Options) -> ExitCode {
+    let mut command = options.command.into_iter();
+    let (program, arguments) = match command.next() {
+        Some(program) => (program, command.collect()),
+        None => match env::current_exe() {
+            Ok(this) => (this.into(), vec!["example".into()]),
+            Err(error) => {
+                eprintln!("softiommu: finding the built-in example: {error}");
+                return ExitCode::from(USAGE);
+            }
+        },
+    };
+    let ending = supervisor::run(&supervisor::Options {
+        machine: options.machine,
+        program,
+        arguments,
+        shim: include_bytes!(concat!(env!("OUT_DIR"), "/shim.so")),
+        verbose: options.verbose,
+    });
+    match ending {
+        Ok(Ending::Exited(status)) => ExitCode::from(status as u8),
+        Ok(Ending::Killed(signal)) => supervisor::die_by(signal),
+        Err(trouble) => {
+            eprintln!("softiommu: {trouble}");
+            ExitCode::from(trouble.status())
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The calls that need `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+use uapi::Command;
+
+pub(crate) fn ioctl<C: Command>(fd: BorrowedFd<'_>, number: u32, cmd: &mut C) -> io::Result<i32> {
+    // SAFETY: a `Command` is plain bytes and as large as its own first field says at most what the
+    // kernel writes; what its pointers lead to is the caller's promise, see `Iommu::call`.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), number.into(), std::ptr::from_mut(cmd)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+pub(crate) fn adopt(number: u32) -> OwnedFd {
+    // SAFETY: a command has just given this number to us, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(number.cast_signed()) }
+}
+
+/// Memory that a device may read and write at any time: only whole bytes, only copies.
+#[derive(Debug)]
+pub struct SharedBuffer {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl SharedBuffer {
+    /// Maps `length` bytes of zeros, shared with children. Errors are those of `mmap(2)`.
+    pub fn new(length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        match NonNull::new(start.cast()) {
+            Some(start) if start.as_ptr() as isize != -1 => Ok(Self { start, length }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Its address, for commands.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.length as u64
+    }
+
+    /// Copies bytes out, from the start.
+    pub fn load(&self, to: &mut [u8]) {
+        for (index, byte) in to.iter_mut().enumerate().take(self.length) {
+            // SAFETY: within the mapping; volatile, since a device may write it.
+            *byte = unsafe { self.start.add(index).read_volatile() };
+        }
+    }
+
+    /// Copies bytes in, at the start.
+    pub fn store(&self, from: &[u8]) {
+        for (index, byte) in from.iter().enumerate().take(self.length) {
+            // SAFETY: within the mapping; volatile, since a device may read it.
+            unsafe { self.start.add(index).write_volatile(*byte) };
+        }
+    }
+}
+
+impl Drop for SharedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference into it was ever given out.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}

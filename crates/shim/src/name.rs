@@ -1,0 +1,73 @@
+//! Which file a name means.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use rustix::fs::CWD;
+use wire::message::Node;
+use wire::page::SELFTEST;
+use wire::path::{self, Plain};
+
+use crate::run::{self, Run};
+use crate::sys;
+
+/// What a name that the program gives means.
+pub(crate) enum Meaning<'n> {
+    /// A file that the supervisor makes.
+    Node(&'static Run, Node),
+    /// A file of the run, under this name.
+    Redirected(&'n CStr),
+    /// None of ours.
+    Native,
+}
+
+/// Room for a redirected name.
+pub(crate) type Room = [u8; 1024];
+
+/// Looks a name up, relative to the directory `dirfd`.
+///
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+pub(crate) unsafe fn meaning(dirfd: c_int, name: *const c_char, room: &mut Room) -> Meaning<'_> {
+    let Some(run) = run::current() else { return Meaning::Native };
+    // SAFETY: the caller vouches for it.
+    let Some(text) = (unsafe { sys::text(name) }) else { return Meaning::Native };
+    if run.has(SELFTEST)
+        && let Some(rest) = path::below_debug(text)
+        && let Some(there) = run.file(wire::DEBUG_TREE, rest, room)
+    {
+        return Meaning::Redirected(there);
+    }
+    if !path::is_candidate(text) {
+        return Meaning::Native;
+    }
+    let mut base = [0; path::MAX];
+    let base = if text.starts_with(b"/") { Some(&b""[..]) } else { directory(dirfd, &mut base) };
+    let node = base.and_then(|base| Plain::new(base, text)?.node());
+    match node {
+        Some(Node::FailNth(_)) if !run.has(SELFTEST) => Meaning::Native,
+        Some(Node::Status(_)) if !run.is_charged() => Meaning::Native,
+        Some(node) => Meaning::Node(run, node),
+        None => Meaning::Native,
+    }
+}
+
+/// The name of an open directory.
+fn directory(dirfd: c_int, room: &mut [u8]) -> Option<&[u8]> {
+    let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    let link = if dirfd == libc::AT_FDCWD {
+        c"/proc/self/cwd"
+    } else {
+        let mut digits =
+            10u32.checked_pow(u32::try_from(dirfd).ok()?.checked_ilog10().unwrap_or(0))?;
+        for to in link.get_mut(14..)? {
+            *to = b'0' + (dirfd as u32 / digits % 10) as u8;
+            digits /= 10;
+            if digits == 0 {
+                break;
+            }
+        }
+        CStr::from_bytes_until_nul(&link).ok()?
+    };
+    let length = rustix::fs::readlinkat_raw(CWD, link, &mut *room).ok()?;
+    room.get(..length)
+}

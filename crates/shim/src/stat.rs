@@ -1,0 +1,154 @@
+//! `stat` and `access` and their families, for names.
+//!
+//! A device node of ours looks as the kernel would make it: like `/dev/null`, but for its numbers and
+//! its mode.
+
+use core::ffi::{c_char, c_int, c_uint};
+
+use wire::message::Node;
+
+use crate::name::{Meaning, Room, meaning};
+use crate::sys::{self, Raw, to_int};
+
+/// Minor number and mode of a device node of ours; the major is 10 (`misc`).
+fn facts(node: Node) -> Option<(u32, u32)> {
+    match node {
+        Node::Iommu => Some((122, libc::S_IFCHR | 0o660)),
+        Node::VfioContainer => Some((196, libc::S_IFCHR | 0o666)),
+        Node::FailNth(_) | Node::Status(_) => None,
+    }
+}
+
+const MISC: u32 = 10;
+const MODEL: &core::ffi::CStr = c"/dev/null";
+
+/// # Safety
+/// `name` must be as [`sys::text`] wants it; `to` is the program's.
+unsafe fn stat_at(dirfd: c_int, name: *const c_char, to: *mut libc::stat, flags: c_int) -> Raw {
+    let mut room: Room = [0; _];
+    let mut node = None;
+    // SAFETY: the caller vouches for the name.
+    let name = match unsafe { meaning(dirfd, name, &mut room) } {
+        Meaning::Node(_, ours) if facts(ours).is_some() => {
+            node = facts(ours);
+            MODEL.as_ptr()
+        }
+        Meaning::Redirected(there) => there.as_ptr(),
+        _ => name,
+    };
+    let arguments = [dirfd as usize, name as usize, to as usize, flags as usize];
+    // SAFETY: the call as the program made it, or with a name of ours.
+    let result = unsafe { sys::raw(libc::SYS_newfstatat, arguments) };
+    if let (Some((minor, mode)), 0) = (node, result) {
+        // SAFETY: the kernel has just filled the struct, so it can be written.
+        unsafe {
+            (*to).st_mode = mode;
+            (*to).st_rdev = rustix::fs::makedev(MISC, minor);
+            (*to).st_ino = u64::from(minor) + 1000;
+            (*to).st_nlink = 1;
+        }
+    }
+    result
+}
+
+/// # Safety
+/// As [`stat_at`].
+unsafe fn statx_at(
+    dirfd: c_int,
+    name: *const c_char,
+    flags: c_int,
+    mask: c_uint,
+    to: *mut libc::statx,
+) -> Raw {
+    let mut room: Room = [0; _];
+    let mut node = None;
+    // SAFETY: the caller vouches for the name.
+    let name = match unsafe { meaning(dirfd, name, &mut room) } {
+        Meaning::Node(_, ours) if facts(ours).is_some() => {
+            node = facts(ours);
+            MODEL.as_ptr()
+        }
+        Meaning::Redirected(there) => there.as_ptr(),
+        _ => name,
+    };
+    let arguments = [dirfd as usize, name as usize, flags as usize, mask as usize, to as usize];
+    // SAFETY: the call as the program made it, or with a name of ours.
+    let result = unsafe { sys::raw(libc::SYS_statx, arguments) };
+    if let (Some((minor, mode)), 0) = (node, result) {
+        // SAFETY: the kernel has just filled the struct, so it can be written.
+        unsafe {
+            (*to).stx_mode = mode as u16;
+            (*to).stx_rdev_major = MISC;
+            (*to).stx_rdev_minor = minor;
+            (*to).stx_ino = u64::from(minor) + 1000;
+            (*to).stx_nlink = 1;
+        }
+    }
+    result
+}
+
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+unsafe fn access_at(dirfd: c_int, name: *const c_char, mode: c_int, flags: c_int) -> Raw {
+    let mut room: Room = [0; _];
+    // SAFETY: the caller vouches for the name.
+    let name = match unsafe { meaning(dirfd, name, &mut room) } {
+        Meaning::Node(_, node) if facts(node).is_some() => {
+            return match mode {
+                mode if mode & !7 != 0 => sys::failure(libc::EINVAL),
+                mode if mode & libc::X_OK != 0 => sys::failure(libc::EACCES),
+                _ => 0,
+            };
+        }
+        Meaning::Redirected(there) => there.as_ptr(),
+        _ => name,
+    };
+    let arguments = [dirfd as usize, name as usize, mode as usize, flags as usize];
+    // SAFETY: the call as the program made it, or with a name of ours.
+    unsafe {
+        match flags {
+            0 => sys::raw(libc::SYS_faccessat, arguments),
+            _ => sys::raw(libc::SYS_faccessat2, arguments),
+        }
+    }
+}
+
+macro_rules! hooks {
+    ($( $($hook:ident)+ ($($argument:ident: $type:ty),*) = $body:expr; )+) => {$(
+        hooks!(@each [$($hook)+] ($($argument: $type),*) $body);
+    )+};
+    (@each [$hook:ident $($more:ident)*] ($($argument:ident: $type:ty),*) $body:expr) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $hook($($argument: $type),*) -> c_int {
+            // SAFETY: the pointers are the program's promise to libc.
+            to_int(unsafe { $body })
+        }
+        hooks!(@each [$($more)*] ($($argument: $type),*) $body);
+    };
+    (@each [] ($($argument:ident: $type:ty),*) $body:expr) => {};
+}
+
+type Text = *const c_char;
+type Stat = *mut libc::stat;
+const HERE: c_int = libc::AT_FDCWD;
+const LINK: c_int = libc::AT_SYMLINK_NOFOLLOW;
+
+// On 64-bit Linux the large-file struct is the same. The `__x` names are those of glibc before 2.33,
+// whose version argument has one value on these machines.
+hooks! {
+    stat stat64 (name: Text, to: Stat) = stat_at(HERE, name, to, 0);
+    lstat lstat64 (name: Text, to: Stat) = stat_at(HERE, name, to, LINK);
+    fstatat fstatat64 (dirfd: c_int, name: Text, to: Stat, flags: c_int) =
+        stat_at(dirfd, name, to, flags);
+    __xstat __xstat64 (_version: c_int, name: Text, to: Stat) = stat_at(HERE, name, to, 0);
+    __lxstat __lxstat64 (_version: c_int, name: Text, to: Stat) = stat_at(HERE, name, to, LINK);
+    __fxstatat __fxstatat64 (
+        _version: c_int, dirfd: c_int, name: Text, to: Stat, flags: c_int
+    ) = stat_at(dirfd, name, to, flags);
+    statx (dirfd: c_int, name: Text, flags: c_int, mask: c_uint, to: *mut libc::statx) =
+        statx_at(dirfd, name, flags, mask, to);
+    access (name: Text, mode: c_int) = access_at(HERE, name, mode, 0);
+    faccessat (dirfd: c_int, name: Text, mode: c_int, flags: c_int) =
+        access_at(dirfd, name, mode, flags);
+    euidaccess eaccess (name: Text, mode: c_int) = access_at(HERE, name, mode, libc::AT_EACCESS);
+}

@@ -1,0 +1,168 @@
+//! The run directory.
+//!
+//! A directory of a random name, which holds what [`wire`] lists. Root's is searchable by others, since
+//! a program may drop its privileges; it cannot be listed, so only who knows the name gets in. The file
+//! [`LOCK`] is locked for as long as we live: a directory of ours without that lock was left behind by
+//! a supervisor that was killed, and the next one removes it.
+
+use std::env;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, StatVfsMountFlags};
+
+use crate::Trouble;
+use crate::trouble::Doing;
+
+/// The locked file.
+const LOCK: &str = "lock";
+/// How the names begin.
+const PREFIX: &str = "softiommu-";
+/// A directory younger than this may be one whose supervisor has not locked it yet.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// A directory that goes when the value does.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes a new one, and removes those left behind.
+    pub(crate) fn new() -> Result<Self, Trouble> {
+        for base in bases() {
+            remove_stale(&base);
+            if let Some(directory) = Self::new_in(&base) {
+                return Ok(directory);
+            }
+        }
+        Err(Trouble::NoDirectory)
+    }
+
+    fn new_in(base: &Path) -> Option<Self> {
+        let mut random = [0; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok()?;
+        let path = base.join(format!("{PREFIX}{:032x}", u128::from_ne_bytes(random)));
+        if path.as_os_str().len() > wire::RUN_MAX {
+            return None;
+        }
+        let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+        fs::DirBuilder::new().mode(0o700).create(&path).ok()?;
+        let made = fs::set_permissions(&path, Permissions::from_mode(mode)) // whatever the umask
+            .and_then(|()| File::create(path.join(LOCK)))
+            .and_then(|lock| {
+                rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+                Ok(lock)
+            });
+        match made {
+            Ok(_lock) => Some(Self { path, _lock }),
+            Err(_) => {
+                let _ = fs::remove_dir_all(&path);
+                None
+            }
+        }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a file that everybody who gets in can read, and with `others` write.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], others: bool) -> Result<(), Trouble> {
+        let mode = if others { 0o666 } else { 0o644 };
+        let write = || -> io::Result<()> {
+            let path = self.file(name);
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            io::Write::write_all(&mut file, bytes)?;
+            fs::set_permissions(&path, Permissions::from_mode(mode))
+        };
+        write().doing("writing to the run directory")
+    }
+
+    /// Makes a directory in it, in which everybody who gets in can write.
+    pub(crate) fn create(&self, name: &str) -> Result<(), Trouble> {
+        let path = self.file(name);
+        fs::create_dir(&path)
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o777)))
+            .doing("writing to the run directory")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Where a run directory could be, the best place first.
+fn bases() -> impl Iterator<Item = PathBuf> {
+    let named = ["XDG_RUNTIME_DIR", "TMPDIR"].into_iter().filter_map(env::var_os);
+    let usual = ["/tmp", "/var/tmp", "/dev/shm", "/run"].into_iter().map(Into::into);
+    named.chain(usual).map(PathBuf::from).filter(|base| is_usable(base))
+}
+
+/// Executables may be mapped there, and `LD_PRELOAD` can hold the name.
+fn is_usable(base: &Path) -> bool {
+    let name = base.as_os_str().as_encoded_bytes();
+    let plain = base.is_absolute() && !name.iter().any(|b| b.is_ascii_whitespace() || *b == b':');
+    plain
+        && rustix::fs::statvfs(base).is_ok_and(|fs| !fs.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// Removes the directories of supervisors that were killed.
+fn remove_stale(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.strip_prefix(PREFIX).is_some_and(|random| random.len() == 32));
+        if is_ours && is_stale(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn is_stale(path: &Path) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let mine = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
+    let old = metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > YOUNG));
+    mine && old
+        && File::open(path.join(LOCK)).is_ok_and(|lock| {
+            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_with_the_value() {
+        let directory = Directory::new().unwrap();
+        let path = directory.path().to_owned();
+        directory.create("a").unwrap();
+        directory.write("a/b", b"c", true).unwrap();
+        assert!(!is_stale(&path));
+        drop(directory);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn names_that_ld_preload_cannot_hold() {
+        assert!(!is_usable(Path::new("/tmp/a b")));
+        assert!(!is_usable(Path::new("/tmp:")));
+        assert!(!is_usable(Path::new("tmp")));
+    }
+}

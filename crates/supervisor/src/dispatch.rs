@@ -1,0 +1,216 @@
+//! What each request of the shim means.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use engine::File;
+use mem::AddressSpace;
+use mem::process::Process;
+use uapi::Errno;
+use wire::message::{Answer, Buffer, Node, Operation, Request, Task as Named};
+
+use crate::caller::Remote;
+use crate::failnth::{self, Thread};
+use crate::files::{Kind, OpenFile};
+use crate::server::{Shared, answer, refused};
+use crate::status;
+
+/// The longest array of `struct iovec` (`UIO_MAXIOV`).
+const IOV_MAX: u64 = 1024;
+
+/// Who calls.
+pub(crate) struct Task<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) process: &'a Arc<Process>,
+    pub(crate) space: &'a Arc<dyn AddressSpace>,
+}
+
+/// How a call ended, and the descriptor that goes with it.
+type Reply = (Answer, Option<OwnedFd>);
+
+impl Task<'_> {
+    /// The answer to a request; none to nonsense.
+    pub(crate) fn answer(&self, request: &Request, attached: Option<OwnedFd>) -> Option<Reply> {
+        let operation = request.operation()?;
+        let pid = self.process.pid().as_raw_nonzero().get().unsigned_abs();
+        let thread = (pid, request.tid);
+        let mut caller =
+            Remote::new(self.shared, self.process, self.space, thread, request.reserved);
+        match operation {
+            Operation::Open(node) => return Some(self.open(&mut caller, node, pid)),
+            Operation::Register => {
+                if let Some(fd) = attached {
+                    self.shared.objects.register(fd);
+                }
+                return Some((Answer::done(0), None));
+            }
+            _ => {}
+        }
+        let Some(file) = self.shared.files.get(request.cookie) else {
+            return Some((Answer::not_ours(), None));
+        };
+        file.readiness.seen(self.process, request.fd);
+        let answer = match &file.kind {
+            Kind::Engine(engine) => self.on_engine(&mut caller, engine, operation),
+            Kind::FailNth(thread, _) => self.on_fail_nth(&file, *thread, operation),
+        };
+        file.settle();
+        if self.space.accounts().pinned_vm.load(Ordering::Relaxed) > 0 {
+            self.shared.page.set_charged();
+        }
+        Some((answer, caller.outgoing.take()))
+    }
+
+    fn open(&self, caller: &mut Remote<'_>, node: Node, pid: u32) -> Reply {
+        let result = match node {
+            Node::Iommu => self.open_engine(caller, engine::Node::Iommu),
+            Node::VfioContainer => self.open_engine(caller, engine::Node::VfioContainer),
+            Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
+            Node::Status(named) => return self.open_status(named, pid),
+        };
+        match result {
+            Ok(()) => (Answer::done(0), caller.outgoing.take()),
+            Err(errno) => (refused(errno), None),
+        }
+    }
+
+    fn open_engine(&self, caller: &mut Remote<'_>, node: engine::Node) -> Result<(), Errno> {
+        let file = self.shared.engine.open(caller, node).map_err(|refusal| refusal.errno())?;
+        caller.send(Kind::Engine(file)).map(drop)
+    }
+
+    fn open_fail_nth(&self, caller: &mut Remote<'_>, named: Named, pid: u32) -> Result<(), Errno> {
+        let pid = named.pid.unwrap_or(pid);
+        let thread = (pid, named.tid.unwrap_or(pid));
+        if !self.shared.engine.machine().has_test_command || !failnth::exists(thread) {
+            return Err(Errno::ENOENT);
+        }
+        caller.send(Kind::FailNth(thread, Default::default())).map(drop)
+    }
+
+    /// The charged copy of a process's `status`; the kernel's own where nobody is charged.
+    fn open_status(&self, named: Named, pid: u32) -> Reply {
+        let wanted = named.pid.unwrap_or(pid);
+        let space = self.shared.space_of(wanted);
+        let copy = space.and_then(|space| status::open(wanted, space.accounts()).ok());
+        match copy {
+            Some(copy) => (Answer::done(0), Some(copy)),
+            None => (Answer::not_ours(), None),
+        }
+    }
+
+    fn on_engine(&self, caller: &mut Remote<'_>, file: &File, operation: Operation) -> Answer {
+        match operation {
+            Operation::Ioctl { cmd, arg } => answer(file.ioctl(caller, cmd, arg)),
+            // the files of the engine have no position
+            Operation::Read { at: Some(_), .. } | Operation::Write { at: Some(_), .. } => {
+                refused(Errno::ESPIPE)
+            }
+            Operation::Read { buffer, .. } => self.each(buffer, |va, count| {
+                answer(file.read(caller, va, count).map(u64::cast_signed))
+            }),
+            Operation::Write { buffer, .. } => self.each(buffer, |va, count| {
+                answer(file.write(caller, va, count).map(u64::cast_signed))
+            }),
+            Operation::Mmap { offset, length, prot, flags } => {
+                self.mmap(caller, file, (offset, length), prot, flags)
+            }
+            Operation::Open(_) | Operation::Register => Answer::not_ours(),
+        }
+    }
+
+    fn mmap(
+        &self,
+        caller: &mut Remote<'_>,
+        file: &File,
+        (offset, length): (u64, u64),
+        prot: u32,
+        flags: u32,
+    ) -> Answer {
+        let shared = flags & libc::MAP_TYPE.cast_unsigned() != libc::MAP_PRIVATE.cast_unsigned();
+        let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
+        let length = length.next_multiple_of(mem::PAGE_SIZE);
+        let (object, extra) = match file.mmap(offset, length, shared, exec) {
+            Ok(region) => region,
+            Err(refusal) => return refused(refusal.errno()),
+        };
+        match rustix::io::fcntl_dupfd_cloexec(&*object, 0) {
+            Ok(fd) => {
+                caller.outgoing = Some(fd);
+                let mut answer = Answer::done(0);
+                answer.extra = extra;
+                answer
+            }
+            Err(_) => refused(Errno::ENFILE),
+        }
+    }
+
+    /// Makes a transfer of one buffer, or of each of an array until one is not filled.
+    fn each(&self, buffer: Buffer, mut transfer: impl FnMut(u64, u64) -> Answer) -> Answer {
+        let (va, count) = match buffer {
+            Buffer::Plain { va, count } => return transfer(va, count),
+            Buffer::Vector { va, count } => (va, count),
+        };
+        if count > IOV_MAX {
+            return refused(Errno::EINVAL);
+        }
+        let mut bytes = vec![0; count as usize * 16];
+        if self.space.read(va, &mut bytes).is_err() {
+            return refused(Errno::EFAULT);
+        }
+        let mut total = 0;
+        for vector in bytes.chunks_exact(16) {
+            let word = |at: usize| {
+                let mut word = [0; 8];
+                word.copy_from_slice(&vector[at..at + 8]);
+                u64::from_ne_bytes(word)
+            };
+            let done = transfer(word(0), word(8));
+            match done.verdict() {
+                wire::message::Verdict::Done => total += done.value,
+                _ if total == 0 => return done,
+                _ => break,
+            }
+            if done.value.cast_unsigned() < word(8) {
+                break;
+            }
+        }
+        Answer::done(total)
+    }
+
+    fn on_fail_nth(&self, file: &OpenFile, thread: Thread, operation: Operation) -> Answer {
+        let Kind::FailNth(_, position) = &file.kind else { return Answer::not_ours() };
+        match operation {
+            Operation::Read { buffer: Buffer::Plain { va, count }, at } => {
+                let text = format!("{}\n", self.shared.failnth.left(thread));
+                let mut position = position.lock();
+                let start = (at.unwrap_or(*position) as usize).min(text.len());
+                let end = text.len().min(start.saturating_add(count as usize));
+                if self.space.write(va, &text.as_bytes()[start..end]).is_err() {
+                    return refused(Errno::EFAULT);
+                }
+                if at.is_none() {
+                    *position = end as u64;
+                }
+                Answer::done((end - start) as i64)
+            }
+            Operation::Write { buffer: Buffer::Plain { va, count }, .. } => {
+                let mut text = [0; 16];
+                let length = (count as usize).min(text.len() - 1);
+                if self.space.read(va, &mut text[..length]).is_err() {
+                    return refused(Errno::EFAULT);
+                }
+                match failnth::parse(&text[..length]) {
+                    Ok(left) => {
+                        self.shared.failnth.set(thread, left);
+                        Answer::done(count as i64)
+                    }
+                    Err(errno) => refused(errno),
+                }
+            }
+            Operation::Ioctl { .. } => refused(Errno::ENOTTY),
+            _ => refused(Errno::EINVAL),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The messages of a call connection.
+//!
+//! Everything that comes from the program is a claim. A [`Request`] that is not understood makes the
+//! supervisor close the connection.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// First word of a [`Hello`].
+pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
+/// Changes with the layout or the meaning of anything in this crate.
+pub const VERSION: u32 = 1;
+
+/// Opens a connection: whose memory do the pointers of its calls mean.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Hello {
+    /// [`MAGIC`]
+    pub magic: u64,
+    /// Random number of this program image, never 0: new after `fork` and after `exec`.
+    pub image: u64,
+    /// [`VERSION`]
+    pub version: u32,
+    /// 0
+    pub reserved: u32,
+}
+
+impl Hello {
+    /// The greeting of a program image.
+    pub const fn new(image: u64) -> Self {
+        Self { magic: MAGIC, image, version: VERSION, reserved: 0 }
+    }
+
+    /// Whether the other side speaks as we do.
+    pub const fn is_valid(&self) -> bool {
+        self.magic == MAGIC && self.version == VERSION && self.reserved == 0 && self.image != 0
+    }
+}
+
+/// One call, as sent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Request {
+    operation: u32,
+    /// The calling thread, as `gettid(2)` says.
+    pub tid: u32,
+    /// `SO_COOKIE` of the descriptor of the call, 0 when the call has none.
+    pub cookie: u64,
+    /// The descriptor of the call in the program, -1 when it has none.
+    pub fd: i32,
+    /// A number that the shim keeps free for a new descriptor, -1 when it has none.
+    pub reserved: i32,
+    arguments: [u64; 4],
+}
+
+/// Which thread's `fail-nth`, or which process's `status`: numbers as in the name under `/proc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The process; none for the caller's own.
+    pub pid: Option<u32>,
+    /// The thread; none for the one whose number is the process's.
+    pub tid: Option<u32>,
+}
+
+/// Files that the supervisor makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// `/dev/iommu`
+    Iommu,
+    /// `/dev/vfio/vfio`
+    VfioContainer,
+    /// `fail-nth` of a thread, see `Documentation/fault-injection/`
+    FailNth(Task),
+    /// `/proc/PID/status` with what softiommu has pinned
+    Status(Task),
+}
+
+/// Where a transfer takes its bytes from, or puts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    /// One buffer of this length.
+    Plain {
+        /// Its address.
+        va: u64,
+        /// Its bytes.
+        count: u64,
+    },
+    /// An array of `struct iovec`.
+    Vector {
+        /// Its address.
+        va: u64,
+        /// Its elements.
+        count: u64,
+    },
+}
+
+/// What a [`Request`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `open(2)`; the answer brings the descriptor.
+    Open(Node),
+    /// `ioctl(2)`
+    Ioctl {
+        /// The whole number.
+        cmd: u32,
+        /// The third argument, usually an address.
+        arg: u64,
+    },
+    /// `read(2)`, `readv(2)`, or `pread(2)` with a position.
+    Read {
+        /// Where to.
+        buffer: Buffer,
+        /// Of `pread`.
+        at: Option<u64>,
+    },
+    /// `write(2)`, `writev(2)`, or `pwrite(2)` with a position.
+    Write {
+        /// Where from.
+        buffer: Buffer,
+        /// Of `pwrite`.
+        at: Option<u64>,
+    },
+    /// `mmap(2)`; the answer brings the object to map, [`Answer::extra`] is the offset in it.
+    Mmap {
+        /// Offset of the call in bytes.
+        offset: u64,
+        /// Length of the call in bytes.
+        length: u64,
+        /// `PROT_` bits.
+        prot: u32,
+        /// `MAP_` bits.
+        flags: u32,
+    },
+    /// The attached descriptor is memory that the program shares.
+    Register,
+}
+
+const NONE: u64 = u64::MAX;
+
+fn task(pid: u64, tid: u64) -> Option<Task> {
+    let number = |n: u64| match n {
+        NONE => Some(None),
+        n => u32::try_from(n).ok().map(Some),
+    };
+    Some(Task { pid: number(pid)?, tid: number(tid)? })
+}
+
+fn buffer(va: u64, count: u64, kind: u64) -> Option<Buffer> {
+    match kind {
+        0 => Some(Buffer::Plain { va, count }),
+        1 => Some(Buffer::Vector { va, count }),
+        _ => None,
+    }
+}
+
+impl Request {
+    /// A request on a descriptor, or on none.
+    pub fn new(operation: Operation, tid: u32, descriptor: Option<(i32, u64)>) -> Self {
+        let (operation, arguments) = operation.encode();
+        let (fd, cookie) = descriptor.unwrap_or((-1, 0));
+        Self { operation, tid, cookie, fd, reserved: -1, arguments }
+    }
+
+    /// What is asked for; none when it is nonsense.
+    pub fn operation(&self) -> Option<Operation> {
+        let [a, b, c, d] = self.arguments;
+        let at = (d != NONE).then_some(d);
+        Some(match self.operation {
+            1 => Operation::Open(match a {
+                0 => Node::Iommu,
+                1 => Node::VfioContainer,
+                2 => Node::FailNth(task(b, c)?),
+                3 => Node::Status(task(b, c)?),
+                _ => return None,
+            }),
+            2 => Operation::Ioctl { cmd: u32::try_from(a).ok()?, arg: b },
+            3 => Operation::Read { buffer: buffer(a, b, c)?, at },
+            4 => Operation::Write { buffer: buffer(a, b, c)?, at },
+            5 => Operation::Mmap {
+                offset: a,
+                length: b,
+                prot: u32::try_from(c).ok()?,
+                flags: u32::try_from(d).ok()?,
+            },
+            6 => Operation::Register,
+            _ => return None,
+        })
+    }
+}
+
+impl Operation {
+    fn encode(self) -> (u32, [u64; 4]) {
+        let number = |n: Option<u32>| n.map_or(NONE, u64::from);
+        match self {
+            Self::Open(Node::Iommu) => (1, [0; 4]),
+            Self::Open(Node::VfioContainer) => (1, [1, 0, 0, 0]),
+            Self::Open(Node::FailNth(t)) => (1, [2, number(t.pid), number(t.tid), 0]),
+            Self::Open(Node::Status(t)) => (1, [3, number(t.pid), number(t.tid), 0]),
+            Self::Ioctl { cmd, arg } => (2, [cmd.into(), arg, 0, 0]),
+            Self::Read { buffer, at } => (3, buffer.encode(at)),
+            Self::Write { buffer, at } => (4, buffer.encode(at)),
+            Self::Mmap { offset, length, prot, flags } => {
+                (5, [offset, length, prot.into(), flags.into()])
+            }
+            Self::Register => (6, [0; 4]),
+        }
+    }
+}
+
+impl Buffer {
+    fn encode(self, at: Option<u64>) -> [u64; 4] {
+        let at = at.unwrap_or(NONE);
+        match self {
+            Self::Plain { va, count } => [va, count, 0, at],
+            Self::Vector { va, count } => [va, count, 1, at],
+        }
+    }
+}
+
+/// How a call ended, as sent. A descriptor may come with it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Answer {
+    verdict: u32,
+    errno: i32,
+    /// What the call returns.
+    pub value: i64,
+    /// [`Operation::Mmap`]: the offset to map at.
+    pub extra: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It returns [`Answer::value`].
+    Done,
+    /// It fails with this error number.
+    Refused(i32),
+    /// The descriptor or the name is none of ours: ask the operating system.
+    NotOurs,
+}
+
+impl Answer {
+    /// The call returns `value`.
+    pub const fn done(value: i64) -> Self {
+        Self { verdict: 0, errno: 0, value, extra: 0 }
+    }
+
+    /// The call fails.
+    pub const fn refused(errno: i32) -> Self {
+        Self { verdict: 1, errno, value: -1, extra: 0 }
+    }
+
+    /// The call is none of ours.
+    pub const fn not_ours() -> Self {
+        Self { verdict: 2, errno: 0, value: -1, extra: 0 }
+    }
+
+    /// How the call ended.
+    pub const fn verdict(&self) -> Verdict {
+        match self.verdict {
+            0 => Verdict::Done,
+            1 => Verdict::Refused(self.errno),
+            _ => Verdict::NotOurs,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_survives_the_wire() {
+        let task = Task { pid: None, tid: Some(7) };
+        let plain = Buffer::Plain { va: u64::MAX, count: u64::MAX };
+        let vector = Buffer::Vector { va: 1, count: 2 };
+        let operations = [
+            Operation::Open(Node::Iommu),
+            Operation::Open(Node::VfioContainer),
+            Operation::Open(Node::FailNth(task)),
+            Operation::Open(Node::Status(Task { pid: Some(u32::MAX), tid: None })),
+            Operation::Ioctl { cmd: 0x3b81, arg: u64::MAX },
+            Operation::Read { buffer: plain, at: None },
+            Operation::Read { buffer: vector, at: Some(0) },
+            Operation::Write { buffer: plain, at: Some(9) },
+            Operation::Write { buffer: vector, at: None },
+            Operation::Mmap { offset: 1, length: 2, prot: u32::MAX, flags: u32::MAX },
+            Operation::Register,
+        ];
+        for operation in operations {
+            let sent = Request::new(operation, 5, Some((3, 99)));
+            let got = Request::read_from_bytes(sent.as_bytes()).unwrap();
+            assert_eq!(got.operation(), Some(operation));
+            assert_eq!((got.fd, got.cookie, got.tid, got.reserved), (3, 99, 5, -1));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_none() {
+        for operation in [0, 7, u32::MAX] {
+            let mut request = Request::new(Operation::Register, 0, None);
+            request.operation = operation;
+            assert_eq!(request.operation(), None);
+        }
+        let mut request = Request::new(Operation::Open(Node::Iommu), 0, None);
+        request.arguments[0] = 4;
+        assert_eq!(request.operation(), None);
+        let mut request = Request::new(Operation::Ioctl { cmd: 0, arg: 0 }, 0, None);
+        request.arguments[0] = 1 << 32;
+        assert_eq!(request.operation(), None);
+    }
+}

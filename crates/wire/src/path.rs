@@ -1,0 +1,157 @@
+//! The file names that the supervisor serves.
+//!
+//! A name is looked at as text, after `.`, `..` and double slashes: symbolic links are not followed,
+//! since none of these files exists where we are needed.
+
+use crate::message::{Node, Task};
+
+/// Longest name, in bytes, that is looked at: all of ours are shorter.
+pub const MAX: usize = 256;
+
+/// A name made absolute and plain.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    bytes: [u8; MAX],
+    len: usize,
+}
+
+/// Whether this could be a name of ours. Cheap, for every name that a program opens.
+pub fn is_candidate(path: &[u8]) -> bool {
+    let last = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    matches!(last, b"iommu" | b"vfio" | b"fail-nth" | b"status")
+}
+
+impl Plain {
+    /// Makes `path` absolute by `base`, which is ignored when `path` starts with a slash; none when
+    /// it is too long.
+    pub fn new(base: &[u8], path: &[u8]) -> Option<Self> {
+        let mut plain = Self { bytes: [0; MAX], len: 0 };
+        if path.first() != Some(&b'/') {
+            plain.push(base)?;
+        }
+        plain.push(path)?;
+        Some(plain)
+    }
+
+    fn push(&mut self, path: &[u8]) -> Option<()> {
+        for name in path.split(|&b| b == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => {
+                    let parent = self.as_bytes().iter().rposition(|&b| b == b'/');
+                    self.len = parent.unwrap_or(0);
+                }
+                name => {
+                    let end = self.len + 1 + name.len();
+                    let room = self.bytes.get_mut(self.len..end)?;
+                    let (slash, rest) = room.split_first_mut()?;
+                    *slash = b'/';
+                    rest.copy_from_slice(name);
+                    self.len = end;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The name: absolute, and empty for the root.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The file of ours with this name.
+    pub fn node(&self) -> Option<Node> {
+        match self.as_bytes() {
+            b"/dev/iommu" => Some(Node::Iommu),
+            b"/dev/vfio/vfio" => Some(Node::VfioContainer),
+            path => in_proc(path.strip_prefix(b"/proc/")?),
+        }
+    }
+}
+
+/// `PID/status`, `PID/fail-nth` and the same below `PID/task/TID`.
+fn in_proc(path: &[u8]) -> Option<Node> {
+    let mut names = path.split(|&b| b == b'/');
+    let pid = match names.next()? {
+        b"self" => None,
+        b"thread-self" => return None,
+        name => Some(number(name)?),
+    };
+    let mut task = Task { pid, tid: None };
+    let mut name = names.next()?;
+    if name == b"task" {
+        task.tid = Some(number(names.next()?)?);
+        name = names.next()?;
+    }
+    match (name, names.next()) {
+        (b"status", None) => Some(Node::Status(task)),
+        (b"fail-nth", None) => Some(Node::FailNth(task)),
+        _ => None,
+    }
+}
+
+fn number(name: &[u8]) -> Option<u32> {
+    let text = core::str::from_utf8(name).ok()?;
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// What follows `/sys/kernel/debug` in a name, empty or with a slash first.
+pub fn below_debug(path: &[u8]) -> Option<&[u8]> {
+    let rest = path.strip_prefix(b"/sys/kernel/debug")?;
+    (rest.is_empty() || rest.first() == Some(&b'/')).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let fail = |pid, tid| Some(Node::FailNth(Task { pid, tid }));
+        let status = |pid, tid| Some(Node::Status(Task { pid, tid }));
+        #[rustfmt::skip] // one name, one line
+        let cases: &[(&str, &str, Option<Node>)] = &[
+            ("/",          "/dev/iommu",                Some(Node::Iommu)),
+            ("/",          "//dev/./iommu",             Some(Node::Iommu)),
+            ("/",          "/dev/shm/../iommu",         Some(Node::Iommu)),
+            ("/",          "/../dev/iommu",             Some(Node::Iommu)),
+            ("/dev",       "iommu",                     Some(Node::Iommu)),
+            ("/dev/vfio",  "../iommu",                  Some(Node::Iommu)),
+            ("/dev/",      "vfio/vfio",                 Some(Node::VfioContainer)),
+            ("/",          "/dev/vfio/vfio",            Some(Node::VfioContainer)),
+            ("/tmp",       "/dev/vfio",                 None),
+            ("/tmp",       "iommu",                     None),
+            ("/",          "/dev/iommu/x",              None),
+            ("/",          "/dev/iommux",               None),
+            ("/",          "/proc/self/task/12/fail-nth", fail(None, Some(12))),
+            ("/",          "/proc/7/fail-nth",          fail(Some(7), None)),
+            ("/",          "/proc/7/status",            status(Some(7), None)),
+            ("/",          "/proc/self/status",         status(None, None)),
+            ("/proc",      "self/status",               status(None, None)),
+            ("/",          "/proc/+7/status",           None),
+            ("/",          "/proc/99999999999/status",  None),
+            ("/",          "/proc/7/task/status",       None),
+            ("/",          "/proc/status",              None),
+            ("/",          "/proc/7/net/status",        None),
+            ("/",          "",                          None),
+        ];
+        for (base, path, node) in cases {
+            let plain = Plain::new(base.as_bytes(), path.as_bytes()).unwrap();
+            assert_eq!(plain.node(), *node, "{base} {path}");
+            assert!(node.is_none() || is_candidate(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn too_long_is_none() {
+        assert!(Plain::new(b"/", &[b'a'; MAX]).is_none());
+        assert!(Plain::new(&[b'a'; MAX + 9], b"/dev/iommu").is_some());
+    }
+
+    #[test]
+    fn debug_tree() {
+        assert_eq!(below_debug(b"/sys/kernel/debug"), Some(&b""[..]));
+        assert_eq!(below_debug(b"/sys/kernel/debug/a"), Some(&b"/a"[..]));
+        assert_eq!(below_debug(b"/sys/kernel/debugger"), None);
+    }
+}
