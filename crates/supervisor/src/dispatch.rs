@@ -55,7 +55,7 @@ impl Task<'_> {
             Kind::Engine(engine) => self.on_engine(&mut caller, engine, operation),
             Kind::FailNth(thread, _) => self.on_fail_nth(&file, *thread, operation),
         };
-        file.settle();
+        self.shared.files.settle();
         if self.space.accounts().pinned_vm.load(Ordering::Relaxed) > 0 {
             self.shared.page.set_charged();
         }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::File;
 use parking_lot::Mutex;
@@ -43,8 +44,7 @@ impl OpenFile {
         socket_cookie(fd).is_ok_and(|cookie| cookie == self.cookie)
     }
 
-    /// Says what `poll` should say now.
-    pub(crate) fn settle(&self) {
+    fn settle(&self) {
         self.readiness.settle(|fd| self.is_behind(fd));
     }
 }
@@ -57,13 +57,15 @@ pub(crate) struct Files {
     /// Held while files are released, so that who comes next finds them released.
     releasing: Mutex<()>,
     page: Arc<Page>,
+    /// Some file's `poll` says what is not so any more.
+    unsettled: Arc<AtomicBool>,
 }
 
 impl Files {
     pub(crate) fn new(page: Arc<Page>) -> Result<Self, Trouble> {
         let hangups = epoll::create(epoll::CreateFlags::CLOEXEC).doing("watching descriptors")?;
         let (open, releasing) = (Mutex::default(), Mutex::default());
-        Ok(Self { open, hangups, releasing, page })
+        Ok(Self { open, hangups, releasing, page, unsettled: Arc::default() })
     }
 
     /// Makes a descriptor that stands for a file.
@@ -80,7 +82,8 @@ impl Files {
             Kind::Engine(file) => file.idle_readiness(),
             Kind::FailNth(..) => (true, true),
         };
-        let readiness = Arc::new(Readiness::new(Arc::clone(&ours), &theirs, idle));
+        let readiness =
+            Arc::new(Readiness::new(Arc::clone(&ours), &theirs, idle, Arc::clone(&self.unsettled)));
         if let Kind::Engine(file) = &kind {
             file.watch(Arc::clone(&readiness) as _);
         }
@@ -129,6 +132,14 @@ impl Files {
         self.page.remove(cookie);
         // the engine's file ends here, or with the call that has it right now
         drop(file);
+    }
+
+    /// Lets `poll` say what is so now, of every file: a call on one may empty the queue of another.
+    pub(crate) fn settle(&self) {
+        if self.unsettled.swap(false, Ordering::AcqRel) {
+            let open: Vec<_> = self.open.lock().values().cloned().collect();
+            open.iter().for_each(|file| file.settle());
+        }
     }
 
     /// How many files are open.

@@ -8,6 +8,7 @@
 //! - *never writable*: the program's end has sent more than its send buffer likes, and nobody reads it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use mem::process::Process;
@@ -21,6 +22,8 @@ const STUFFING: [u8; 2048] = [0; 2048];
 #[derive(Debug)]
 pub(crate) struct Readiness {
     ours: Arc<OwnedFd>,
+    /// Set for all files when any token is to be taken back.
+    work: Arc<AtomicBool>,
     state: Mutex<State>,
 }
 
@@ -36,8 +39,13 @@ struct State {
 
 impl Readiness {
     /// Makes the program's end say what it says when nothing happens: readable, writable.
-    pub(crate) fn new(ours: Arc<OwnedFd>, theirs: &OwnedFd, idle: (bool, bool)) -> Self {
-        let readiness = Self { ours, state: Mutex::default() };
+    pub(crate) fn new(
+        ours: Arc<OwnedFd>,
+        theirs: &OwnedFd,
+        idle: (bool, bool),
+        work: Arc<AtomicBool>,
+    ) -> Self {
+        let readiness = Self { ours, work, state: Mutex::default() };
         if idle.0 {
             readiness.put_token();
         }
@@ -83,5 +91,8 @@ impl engine::Signal for Readiness {
             state.token = true;
         }
         state.stale = state.token && !readable;
+        if state.stale {
+            self.work.store(true, Ordering::Release);
+        }
     }
 }

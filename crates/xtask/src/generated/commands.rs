@@ -1,25 +1,6 @@
 //! The table of iommufd commands: what the ABI has, and how much of it works here.
 
-use std::fmt;
-
-/// How much of a command works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code)] // until the engine's table of handlers says which
-enum Status {
-    Works,
-    Partly(&'static str),
-    Not,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Status::Works => f.write_str("works"),
-            Status::Partly(what) => write!(f, "partly: {what}"),
-            Status::Not => f.write_str("not"),
-        }
-    }
-}
+use engine::{STATUS, Status};
 
 /// One row a command, in the order of their numbers.
 pub fn commands_table() -> String {
@@ -32,7 +13,11 @@ pub fn commands_table() -> String {
     table
 }
 
-/// To be answered by the engine's table of handlers.
-fn status(_nr: u8) -> Status {
-    Status::Not
+/// What the engine says of a command.
+fn status(nr: u8) -> String {
+    match STATUS.iter().find(|(known, _)| *known == nr) {
+        Some((_, Status::Works)) => "works".to_owned(),
+        Some((_, Status::Partly(what))) => format!("partly: {what}"),
+        None => "not".to_owned(),
+    }
 }
