@@ -32,7 +32,7 @@
 //! | [`player`] | what a sequence knows and how it chooses |
 //! | [`ops`] | the operations and their weights |
 //! | [`seed`] | one seed from the first step to the last, in its own process |
-//! | [`compare`] | a recording against what is played now |
+//! | [`mod@compare`] | a recording against what is played now |
 //!
 //! *What it doesn't do:* know any right answer. A seed that no kernel was asked shows nothing.
 //!
