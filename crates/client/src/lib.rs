@@ -58,13 +58,20 @@ impl Iommu {
     }
 }
 
+impl From<OwnedFd> for Iommu {
+    /// A `/dev/iommu` that somebody else opened: inherited, or received over a socket.
+    fn from(fd: OwnedFd) -> Self {
+        Self { file: fd.into() }
+    }
+}
+
 impl AsFd for Iommu {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-/// Takes over a descriptor whose number a command has put into its answer.
+/// Takes over a descriptor of which only the number is known: from a command's answer, or inherited.
 pub fn adopt(number: u32) -> OwnedFd {
     sys::adopt(number)
 }

@@ -1,0 +1,77 @@
+//! How a run ends.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Run;
+
+#[test]
+fn statuses() {
+    let run = Run::new("statuses");
+    let script = run.folder.join("script");
+    fs::write(&script, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let source = run.folder.join("static.c");
+    let fixed = run.folder.join("static");
+    fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let built = Command::new("cc").args(["-static", "-o"]).args([&fixed, &source]).status();
+    assert!(built.is_ok_and(|status| status.success()), "cc builds a static program");
+    let (script, fixed) = (script.to_str().unwrap(), fixed.to_str().unwrap());
+    #[rustfmt::skip] // one command line, one line
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["true"],                          0,   ""),
+        (&["--", "sh", "-c", "exit 7"],      7,   ""),
+        (&["sh", "-c", "exit 7"],            7,   ""),
+        (&["--", script],                    3,   ""),
+        (&["--", "no-such-program"],         127, "softiommu: no-such-program: no such program"),
+        (&["--", "/no/such/program"],        127, "softiommu: /no/such/program: no such program"),
+        (&["--", "/etc/passwd"],             126, "softiommu: /etc/passwd: cannot be executed"),
+        (&["--", "/tmp"],                    126, "softiommu: /tmp: cannot be executed"),
+        (&["--", fixed],                     125, "is statically linked"),
+        (&["--machine", "pdp11", "true"],    125, "softiommu: pdp11: no such machine: choose one of selftest"),
+        (&["--no-such-option", "true"],      125, "unexpected argument"),
+        (&["--", "test", "-c", "/dev/iommu"], 0,  ""),
+    ];
+    for (arguments, status, message) in cases {
+        let output = run.command(arguments).stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {errors}");
+        assert!(errors.contains(message), "{arguments:?}: {errors}");
+        assert_eq!(run.leftovers(), Vec::<PathBuf>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_example_plays_its_story() {
+    let run = Run::new("example");
+    let output = run.command(&[]).output().unwrap();
+    let story = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for step in ["open", "map", "device reads", "device writes", "page fault", "page response"] {
+        assert!(story.contains(step), "{step} is missing in:\n{story}");
+    }
+    assert!(story.trim_end().ends_with("(os error 2)"), "{story}");
+}
+
+#[test]
+fn signals_pass_both_ways() {
+    let run = Run::new("signals");
+    let killed = run.command(&["--", "sh", "-c", "kill -TERM $$"]).status().unwrap();
+    assert_eq!(killed.signal(), Some(15));
+    let mut child = run
+        .command(&["--", "sh", "-c", "trap 'exit 9' TERM; echo; while :; do sleep 0.05; done"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // its first line says that the trap is set
+    let mut line = [0];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert_eq!(run.leftovers(), Vec::<PathBuf>::new());
+}
