@@ -405,6 +405,131 @@ fn destroy() {
     ]);
 }
 
+#[test]
+#[rustfmt::skip] // one call, one line
+fn ioas_copy() {
+    refuse::<iommu_ioas_copy>(|_| iommu_ioas_copy {
+        size: 40, flags: 6, dst_ioas_id: IOAS, src_ioas_id: IOAS, length: 4096, dst_iova: 0, src_iova: MOCK_APERTURE_START,
+    }, &[
+        ("unknown flag",                  |c| { c.flags |= 8; c.src_ioas_id = 99 },   Errno::EOPNOTSUPP),
+        ("length of everything",          |c| c.length = u64::MAX,                    Errno::EOVERFLOW),
+        ("last source",                   |c| c.src_iova = u64::MAX,                  Errno::EOVERFLOW),
+        ("last target",                   |c| c.dst_iova = u64::MAX,                  Errno::EOVERFLOW),
+        ("no right",                      |c| { c.flags = 0; c.src_ioas_id = 99 },    Errno::EINVAL),
+        ("no such source",                |c| c.src_ioas_id = DEVICE,                 Errno::ENOENT),
+        ("no length before bad target",   |c| { c.length = 0; c.dst_ioas_id = 99 },   Errno::EINVAL),
+        ("nothing mapped before bad target", |c| c.dst_ioas_id = 99,                  Errno::ENOENT),
+        ("source wraps",                  |c| { c.src_iova = u64::MAX - 1; c.length = 4096 }, Errno::EOVERFLOW),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // one call, one line
+fn ioas_map_file() {
+    refuse::<iommu_ioas_map_file>(|_| iommu_ioas_map_file {
+        size: 40, flags: 6, ioas_id: IOAS, fd: 99, start: 0, length: 4096, iova: 0,
+    }, &[
+        ("no such descriptor",            |_| (),                                     Errno::EBADF),
+        ("a negative descriptor",         |c| c.fd = -1,                              Errno::EBADF),
+        ("a descriptor that is no memory", |c| c.fd = 3,                              Errno::EINVAL),
+        ("unknown flag",                  |c| c.flags = 8,                            Errno::EOPNOTSUPP),
+        ("no right",                      |c| c.flags = 1,                            Errno::EINVAL),
+        ("no such IOAS before the file",  |c| c.ioas_id = 99,                         Errno::ENOENT),
+        ("no length",                     |c| c.length = 0,                           Errno::EINVAL),
+        ("wraps",                         |c| { c.start = u64::MAX; c.length = 2 },   Errno::EOVERFLOW),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // one call, one line
+fn options() {
+    refuse::<iommu_option>(|_| iommu_option { size: 24, option_id: IOMMU_OPTION_HUGE_PAGES, op: IOMMU_OPTION_OP_SET, object_id: IOAS, ..Default::default() }, &[
+        ("reserved",                      |c| c.__reserved = 1,                       Errno::EOPNOTSUPP),
+        ("unknown option",                |c| c.option_id = 2,                        Errno::EOPNOTSUPP),
+        ("unknown operation",             |c| c.op = 2,                               Errno::EOPNOTSUPP),
+        ("unknown value",                 |c| c.val64 = 2,                            Errno::EINVAL),
+        ("no IOAS",                       |c| c.object_id = 0,                        Errno::ENOENT),
+        ("rlimit mode of an object",      |c| c.option_id = 0,                        Errno::EOPNOTSUPP),
+        ("rlimit mode with objects",      |c| { c.option_id = 0; c.object_id = 0 },   Errno::EBUSY),
+    ]);
+    refuse::<iommu_vfio_ioas>(|_| iommu_vfio_ioas { size: 12, ioas_id: IOAS, op: IOMMU_VFIO_IOAS_SET, __reserved: 0 }, &[
+        ("reserved",                      |c| c.__reserved = 1,                       Errno::EOPNOTSUPP),
+        ("unknown operation",             |c| c.op = 3,                               Errno::EOPNOTSUPP),
+        ("no IOAS",                       |c| c.ioas_id = DEVICE,                     Errno::ENOENT),
+        ("none was set",                  |c| c.op = IOMMU_VFIO_IOAS_GET,             Errno::ENODEV),
+    ]);
+    refuse::<iommu_ioas_alloc>(|_| iommu_ioas_alloc { size: 12, ..Default::default() }, &[
+        ("flags",                         |c| c.flags = 1,                            Errno::EOPNOTSUPP),
+    ]);
+    refuse::<iommu_fault_alloc>(|_| iommu_fault_alloc { size: 16, ..Default::default() }, &[
+        ("flags",                         |c| c.flags = 1,                            Errno::EOPNOTSUPP),
+    ]);
+    refuse::<iommu_ioas_change_process>(|_| iommu_ioas_change_process { size: 8, ..Default::default() }, &[
+        ("reserved",                      |c| c.__reserved = 1,                       Errno::EOPNOTSUPP),
+    ]);
+    refuse::<iommu_ioas_noiommu_get_pa>(|_| iommu_ioas_noiommu_get_pa { size: 40, ioas_id: IOAS, length: 1, ..Default::default() }, &[
+        ("flags",                         |c| c.flags = 1,                            Errno::EOPNOTSUPP),
+        ("no length",                     |c| c.length = 0,                           Errno::EINVAL),
+        ("last IOVA",                     |c| c.iova = u64::MAX,                      Errno::EOVERFLOW),
+        ("nothing mapped",                |_| (),                                     Errno::ENOENT),
+        ("no IOAS",                       |c| c.ioas_id = HWPT,                       Errno::ENOENT),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // one call, one line
+fn dirty_tracking() {
+    refuse::<iommu_hwpt_set_dirty_tracking>(|_| iommu_hwpt_set_dirty_tracking { size: 16, hwpt_id: HWPT, ..Default::default() }, &[
+        ("unknown flag",                  |c| { c.flags = 2; c.hwpt_id = 99 },        Errno::EOPNOTSUPP),
+        ("a nested hwpt",                 |c| c.hwpt_id = NESTED,                     Errno::ENOENT),
+        ("made without tracking",         |_| (),                                     Errno::EOPNOTSUPP),
+    ]);
+    refuse::<iommu_hwpt_get_dirty_bitmap>(|_| iommu_hwpt_get_dirty_bitmap {
+        size: 48, hwpt_id: HWPT, iova: MOCK_APERTURE_START, length: 4096, page_size: 4096, data: DATA, ..Default::default()
+    }, &[
+        ("unknown flag",                  |c| { c.flags = 2; c.hwpt_id = 99 },        Errno::EOPNOTSUPP),
+        ("reserved",                      |c| c.__reserved = 1,                       Errno::EOPNOTSUPP),
+        ("an IOAS",                       |c| c.hwpt_id = IOAS,                       Errno::ENOENT),
+        ("no length",                     |c| c.length = 0,                           Errno::EINVAL),
+        ("wraps",                         |c| c.length = u64::MAX,                    Errno::EOVERFLOW),
+        ("unaligned",                     |c| c.iova += 1,                            Errno::EINVAL),
+        ("no page size",                  |c| c.page_size = 0,                        Errno::EINVAL),
+        ("larger pages than the range",   |c| c.page_size = 8192,                     Errno::EINVAL),
+        ("made without tracking",         |_| (),                                     Errno::EOPNOTSUPP),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // one call, one line
+fn test_operations() {
+    refuse::<iommu_test_cmd>(|_| test(0, IOAS), &[
+        ("no operation",                  |_| (),                                     Errno::EOPNOTSUPP),
+        ("an operation of the future",    |c| c.op = 24,                              Errno::EOPNOTSUPP),
+        ("reserve nothing",               |c| c.op = 1,                               Errno::EINVAL),
+        ("reserve everything and more",   |c| { c.op = 1; c.args = [2, u64::MAX, 0, 0, 0, 0] }, Errno::EOVERFLOW),
+        ("reserve what a domain has",     |c| { c.op = 1; c.id = 99; c.args[1] = 1 }, Errno::ENOENT),
+        ("device on nothing",             |c| { c.op = 2; c.id = 99 },                Errno::ENOENT),
+        ("device on a device",            |c| { c.op = 2; c.id = DEVICE },            Errno::EINVAL),
+        ("device with unknown flags",     |c| { c.op = 12; c.args = [0, 2 << 32, 0, 0, 0, 0] }, Errno::EINVAL),
+        ("check a nested hwpt",           |c| { c.op = 3; c.id = NESTED },            Errno::ENOENT),
+        ("check unaligned",               |c| { c.op = 3; c.id = HWPT; c.args[0] = 1 }, Errno::EINVAL),
+        ("no access file",                |c| { c.op = 8; c.id = 77 },                Errno::EBADFD),
+        ("an iommufd as access file",     |c| { c.op = 8; c.id = 3 },                 Errno::EBADFD),
+        ("more than 16 MiB",              |c| { c.op = 8; c.args[1] = (16 << 20) + 1 }, Errno::ENOMEM),
+        ("a limit below one element",     |c| { c.op = 9; c.args[0] = 11 },           Errno::EINVAL),
+        ("dirty without tracking",        |c| { c.op = 13; c.id = HWPT; c.args = [0, 0, 4096, 4096, DATA, 0] }, Errno::EINVAL),
+        ("dirty too much",                |c| { c.op = 13; c.id = HWPT; c.args = [0, 0, 1 << 60, 4096, DATA, 0] }, Errno::EOVERFLOW),
+        ("no such register",              |c| { c.op = 14; c.id = NESTED; c.args[0] = 4 }, Errno::EINVAL),
+        ("an event of no vIOMMU",         |c| { c.op = 17; c.args[0] = DEVICE.into() }, Errno::ENOENT),
+        ("a PASID without support",       |c| { c.op = 18; c.id = HOLDER; c.args[0] = 1 | u64::from(HWPT) << 32 }, Errno::EINVAL),
+        ("replace what is not attached",  |c| { c.op = 19; c.id = HOLDER; c.args[0] = 1 | u64::from(HWPT) << 32 }, Errno::EINVAL),
+        ("no dma-buf",                    |c| c.op = 22,                              Errno::EINVAL),
+        ("a dma-buf of 4 GiB",            |c| { c.op = 22; c.args[0] = u32::MAX.into() }, Errno::EINVAL),
+        ("revoke nothing",                |c| { c.op = 23; c.args[0] = 99 },          Errno::EBADF),
+        ("revoke an iommufd",             |c| { c.op = 23; c.args[0] = 3 },           Errno::EINVAL),
+    ]);
+}
+
 /// A descriptor table without room: the object that would have had it is gone again.
 #[test]
 fn no_room_for_a_descriptor() {

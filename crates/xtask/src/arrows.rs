@@ -11,6 +11,7 @@ use crate::workspace::{Package, Workspace};
 /// For each crate, the crates of ours that it may use. A crate that has no row may not exist.
 #[rustfmt::skip] // one crate, one line
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("bench",      &["client", "engine", "mem", "testkit", "uapi"]),
     ("cli",        &["client", "profile", "report", "supervisor", "uapi"]),
     ("client",     &["engine", "profile", "uapi"]),
     ("devices",    &["engine"]),

@@ -1,0 +1,152 @@
+//! What a call costs: through `softiommu run`, through the engine in-process, and, as the baseline
+//! of the same minute, a native ioctl of this machine.
+//!
+//! Every number is the median of batches of one run, in nanoseconds. Without a domain no page is
+//! pinned, so what is measured is the way of a call and the bookkeeping of mappings.
+
+#![forbid(unsafe_code)]
+
+mod inside;
+mod measure;
+
+use std::env;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::{Parser, ValueEnum};
+use client::{Iommu, SharedBuffer};
+
+use inside::Inside;
+use measure::{Layout, Target, median_ns};
+
+/// How many mappings are there while one more comes and goes.
+const LIVE: [u64; 3] = [10, 10_000, 1_000_000];
+
+/// How much dearer mapping may be with the most mappings than with the fewest, in-process.
+const MOST_GROWTH: f64 = 4.0;
+
+/// Measure calls through `softiommu run` and in-process, beside a native ioctl.
+#[derive(Parser)]
+struct Cli {
+    /// The softiommu to measure [default: the one beside this program]
+    #[arg(long)]
+    softiommu: Option<PathBuf>,
+    /// What this process measures
+    #[arg(long, value_enum, hide = true, default_value = "all")]
+    part: Part,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    All,
+    /// As a program under `softiommu run`
+    Under,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.part {
+        Part::All => all(cli.softiommu),
+        Part::Under => under(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("softiommu-bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints all; false when the gate is missed.
+fn all(softiommu: Option<PathBuf>) -> io::Result<bool> {
+    let native = native_ioctl()?;
+    println!("{:<42} {:>10} {:>10}", "median of one run", "ns", "x native");
+    line("native ioctl", native, native);
+    let mut inside = Inside::new();
+    line("in-process: cheapest call", measure::cheapest(&mut inside)?, native);
+    let mut growth = Vec::new();
+    for layout in [Layout::Adjacent, Layout::Gaps] {
+        for live in LIVE {
+            let cost = measure::map_unmap(&mut Inside::new(), live, layout)?;
+            line(&format!("in-process: map+unmap, {live} {layout}"), cost, native);
+            growth.push(cost);
+        }
+    }
+    run_under(softiommu, native)?;
+    let mut kept = true;
+    for (layout, costs) in [Layout::Adjacent, Layout::Gaps].iter().zip(growth.chunks(LIVE.len())) {
+        let grown = costs[LIVE.len() - 1] / costs[0];
+        let verdict = if grown <= MOST_GROWTH { "PASS" } else { "FAIL" };
+        kept &= grown <= MOST_GROWTH;
+        println!(
+            "{verdict}: in-process growth from 10 to 1,000,000 {layout}: {grown:.2} times (at most {MOST_GROWTH})"
+        );
+    }
+    Ok(kept)
+}
+
+/// Starts this program again, as an ordinary program under `softiommu run`.
+fn run_under(softiommu: Option<PathBuf>, native: f64) -> io::Result<()> {
+    let this = env::current_exe()?;
+    let softiommu = softiommu.unwrap_or_else(|| this.with_file_name("softiommu"));
+    if !softiommu.exists() {
+        let text = format!("{}: not there; `cargo build --release` makes it", softiommu.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
+    let output = Command::new(softiommu)
+        .args(["run", "--"])
+        .arg(this)
+        .args(["--part", "under"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    for text in String::from_utf8_lossy(&output.stdout).lines() {
+        let Some((name, cost)) = text.rsplit_once('\t') else { continue };
+        line(&format!("run: {name}"), cost.parse().unwrap_or(f64::NAN), native);
+    }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other("the part under `run` failed"))
+    }
+}
+
+/// The part under `softiommu run`: a line a number, a tab before it.
+fn under() -> io::Result<bool> {
+    let mut outside = Outside { iommu: Iommu::open()?, memory: SharedBuffer::new(1 << 16)? };
+    println!("cheapest call\t{}", measure::cheapest(&mut outside)?);
+    for live in LIVE {
+        let mut outside = Outside { iommu: Iommu::open()?, memory: SharedBuffer::new(1 << 16)? };
+        let cost = measure::map_unmap(&mut outside, live, Layout::Adjacent)?;
+        println!("map+unmap, {live} {}\t{cost}", Layout::Adjacent);
+    }
+    Ok(true)
+}
+
+/// The device node.
+struct Outside {
+    iommu: Iommu,
+    memory: SharedBuffer,
+}
+
+impl Target for Outside {
+    fn call<C: uapi::Command>(&mut self, cmd: &mut C) -> io::Result<()> {
+        self.iommu.call(cmd).map(drop)
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory.address()
+    }
+}
+
+/// `FIONREAD` on an empty pipe: about the cheapest ioctl that does anything.
+fn native_ioctl() -> io::Result<f64> {
+    let (read, _write) = rustix::pipe::pipe()?;
+    median_ns(2_000, || rustix::io::ioctl_fionread(&read).map(drop).map_err(io::Error::from))
+}
+
+fn line(name: &str, ns: f64, native: f64) {
+    println!("{name:<42} {ns:>10.0} {:>10.1}", ns / native);
+}
