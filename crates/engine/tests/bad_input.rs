@@ -1,7 +1,7 @@
 //! What a program must not get away with: sizes, tails, pointers, counts, IDs of the wrong kind.
 //!
 //! Every row is checked for its errno and for leaving nothing behind: the next object gets the ID
-//! it would have got anyway.
+//! it would have got anyway. The file is long because it is one table; it has one subject.
 
 use mem::AddressSpace;
 use testkit::Client;

@@ -21,6 +21,8 @@
 //! | `DMABUF_GET`, `DMABUF_REVOKE` | - | [`iommu_test_dmabuf_get`], [`iommu_test_dmabuf_revoke`] |
 //!
 //! Argument structs end in named padding where a C compiler would add it.
+//!
+//! The file is long because the ABI is: one struct and one number per operation, and nothing else.
 
 #![allow(non_camel_case_types)] // the header's spelling, or after it
 #![expect(missing_docs, reason = "fields are described by their struct, or by their name")]
