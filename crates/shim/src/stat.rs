@@ -1,9 +1,9 @@
-//! `stat` and `access` and their families, for names.
+//! `stat`, `access`, extended attributes and their families, for names.
 //!
 //! A device node of ours looks as the kernel would make it: like `/dev/null`, but for its numbers and
 //! its mode.
 
-use core::ffi::{c_char, c_int, c_uint};
+use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use wire::message::Node;
 
@@ -22,20 +22,29 @@ fn facts(node: Node) -> Option<(u32, u32)> {
 const MISC: u32 = 10;
 const MODEL: &core::ffi::CStr = c"/dev/null";
 
+/// The facts of a device node of ours, and the name to ask the system about.
+///
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+unsafe fn resolve(
+    dirfd: c_int,
+    name: *const c_char,
+    room: &mut Room,
+) -> (Option<(u32, u32)>, *const c_char) {
+    // SAFETY: the caller vouches for the name.
+    match unsafe { meaning(dirfd, name, room) } {
+        Meaning::Node(_, node) if facts(node).is_some() => (facts(node), MODEL.as_ptr()),
+        Meaning::Redirected(there) => (None, there.as_ptr()),
+        _ => (None, name),
+    }
+}
+
 /// # Safety
 /// `name` must be as [`sys::text`] wants it; `to` is the program's.
 unsafe fn stat_at(dirfd: c_int, name: *const c_char, to: *mut libc::stat, flags: c_int) -> Raw {
     let mut room: Room = [0; _];
-    let mut node = None;
     // SAFETY: the caller vouches for the name.
-    let name = match unsafe { meaning(dirfd, name, &mut room) } {
-        Meaning::Node(_, ours) if facts(ours).is_some() => {
-            node = facts(ours);
-            MODEL.as_ptr()
-        }
-        Meaning::Redirected(there) => there.as_ptr(),
-        _ => name,
-    };
+    let (node, name) = unsafe { resolve(dirfd, name, &mut room) };
     let arguments = [dirfd as usize, name as usize, to as usize, flags as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     let result = unsafe { sys::raw(libc::SYS_newfstatat, arguments) };
@@ -61,16 +70,8 @@ unsafe fn statx_at(
     to: *mut libc::statx,
 ) -> Raw {
     let mut room: Room = [0; _];
-    let mut node = None;
     // SAFETY: the caller vouches for the name.
-    let name = match unsafe { meaning(dirfd, name, &mut room) } {
-        Meaning::Node(_, ours) if facts(ours).is_some() => {
-            node = facts(ours);
-            MODEL.as_ptr()
-        }
-        Meaning::Redirected(there) => there.as_ptr(),
-        _ => name,
-    };
+    let (node, name) = unsafe { resolve(dirfd, name, &mut room) };
     let arguments = [dirfd as usize, name as usize, flags as usize, mask as usize, to as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     let result = unsafe { sys::raw(libc::SYS_statx, arguments) };
@@ -92,17 +93,14 @@ unsafe fn statx_at(
 unsafe fn access_at(dirfd: c_int, name: *const c_char, mode: c_int, flags: c_int) -> Raw {
     let mut room: Room = [0; _];
     // SAFETY: the caller vouches for the name.
-    let name = match unsafe { meaning(dirfd, name, &mut room) } {
-        Meaning::Node(_, node) if facts(node).is_some() => {
-            return match mode {
-                mode if mode & !7 != 0 => sys::failure(libc::EINVAL),
-                mode if mode & libc::X_OK != 0 => sys::failure(libc::EACCES),
-                _ => 0,
-            };
-        }
-        Meaning::Redirected(there) => there.as_ptr(),
-        _ => name,
-    };
+    let (node, name) = unsafe { resolve(dirfd, name, &mut room) };
+    if node.is_some() {
+        return match mode {
+            mode if mode & !7 != 0 => sys::failure(libc::EINVAL),
+            mode if mode & libc::X_OK != 0 => sys::failure(libc::EACCES),
+            _ => 0,
+        };
+    }
     let arguments = [dirfd as usize, name as usize, mode as usize, flags as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     unsafe {
@@ -151,4 +149,25 @@ hooks! {
     faccessat (dirfd: c_int, name: Text, mode: c_int, flags: c_int) =
         access_at(dirfd, name, mode, flags);
     euidaccess eaccess (name: Text, mode: c_int) = access_at(HERE, name, mode, libc::AT_EACCESS);
+}
+
+macro_rules! attributes {
+    ($($hook:ident = $number:ident ($($argument:ident: $type:ty),*);)+) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $hook(name: Text, $($argument: $type),*) -> isize {
+            let mut room: Room = [0; _];
+            // SAFETY: the name is the program's promise to libc.
+            let (_, name) = unsafe { resolve(HERE, name, &mut room) };
+            // SAFETY: the call as the program made it, or with a name of ours.
+            let result = unsafe { sys::raw(libc::$number, [name as usize, $($argument as usize),*]) };
+            sys::to_libc(result)
+        }
+    )+};
+}
+
+attributes! {
+    getxattr = SYS_getxattr (attribute: Text, to: *mut c_void, size: usize);
+    lgetxattr = SYS_lgetxattr (attribute: Text, to: *mut c_void, size: usize);
+    listxattr = SYS_listxattr (to: *mut c_char, size: usize);
+    llistxattr = SYS_llistxattr (to: *mut c_char, size: usize);
 }
