@@ -245,3 +245,81 @@ fn joined(reserved: &[Reserved]) -> Vec<(u64, u64)> {
     }
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pages of the small space in which everything happens; all above is reserved.
+    const PAGES: u64 = 64;
+
+    fn ranges() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        prop::collection::vec((0..PAGES, 1..5_u64), 0..12)
+    }
+
+    /// An IOAS in which these pages are used and those reserved, and which pages are free.
+    fn small(used: &[(u64, u64)], reserved: &[(u64, u64)]) -> (Ioas, Vec<bool>) {
+        let mut ioas = Ioas::default();
+        let mut free = vec![true; PAGES as usize];
+        for (first, count) in used.iter().copied() {
+            let pages = first..(first + count).min(PAGES);
+            if pages.clone().all(|page| free[page as usize]) {
+                ioas.occupied.insert(first * PAGE_SIZE, pages.end * PAGE_SIZE - 1);
+                pages.for_each(|page| free[page as usize] = false);
+            }
+        }
+        let rest = (PAGES, u64::MAX / PAGE_SIZE - PAGES);
+        for (first, count) in reserved.iter().copied().chain([rest]) {
+            let (start, last) = (first * PAGE_SIZE, (first + count) * PAGE_SIZE - 1);
+            ioas.reserved.push(Reserved { start, last, owner: Owner::Test });
+            (first..(first + count).min(PAGES)).for_each(|page| free[page as usize] = false);
+        }
+        (ioas, free)
+    }
+
+    proptest! {
+        /// The hole found is the one that looking at every page finds.
+        #[test]
+        fn the_lowest_aligned_hole(
+            used in ranges(), reserved in ranges(), length in 1..9_u64, shift in 0..6_u32,
+        ) {
+            let (ioas, free) = small(&used, &reserved);
+            let address = 1_u64 << (12 + shift);
+            let alignment = length.next_power_of_two().min(1 << shift);
+            let lowest = (1..PAGES).filter(|page| page.is_multiple_of(alignment)).find(|page| {
+                (*page..page + length).all(|page| free.get(page as usize) == Some(&true))
+            });
+            let found = ioas.alloc_iova(address, length * PAGE_SIZE);
+            prop_assert_eq!(found.ok(), lowest.map(|page| page * PAGE_SIZE));
+        }
+
+        /// Joined runs are the union of what was inserted, less what was removed.
+        #[test]
+        fn runs_are_a_union(used in ranges(), gone in 0..12_usize) {
+            let (mut ioas, mut free) = small(&[], &[]);
+            let mut kept = Vec::new();
+            for (first, count) in used {
+                let pages = first..(first + count).min(PAGES);
+                if pages.clone().all(|page| free[page as usize]) {
+                    ioas.occupied.insert(first * PAGE_SIZE, pages.end * PAGE_SIZE - 1);
+                    pages.clone().for_each(|page| free[page as usize] = false);
+                    kept.push(pages);
+                }
+            }
+            if gone < kept.len() {
+                let pages = kept.remove(gone);
+                ioas.occupied.remove(pages.start * PAGE_SIZE, pages.end * PAGE_SIZE - 1);
+                pages.for_each(|page| free[page as usize] = true);
+            }
+            for page in 0..PAGES {
+                let at = page * PAGE_SIZE;
+                let held = ioas.occupied.next(at).is_some_and(|(start, _)| start <= at);
+                prop_assert_eq!(held, !free[page as usize]);
+            }
+            let mut ends = ioas.occupied.runs.iter().zip(ioas.occupied.runs.iter().skip(1));
+            prop_assert!(ends.all(|((_, last), (next, _))| last + 1 < *next), "two runs touch");
+        }
+    }
+}
