@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::{Caller, Engine, File, MACHINES, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, SharedFile};
 use parking_lot::Mutex;
+use profile::Kernel;
 use uapi::{Command, Errno};
 
 use crate::measure::Target;
@@ -36,7 +37,7 @@ impl Inside {
         let argument = Arc::new(Argument { id, bytes, accounts });
         let space: Arc<dyn AddressSpace> = Arc::clone(&argument) as _;
         let mut inside = Self { file: None, argument, space };
-        let engine = Engine::new(&MACHINES[0]);
+        let engine = Engine::new(&MACHINES[0], Kernel::newest());
         inside.file = engine.open(&mut inside, Node::Iommu).ok();
         inside
     }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use profile::Kernel;
 use supervisor::Ending;
 
 /// Exit status of a usage error, as of `env`, `timeout` and others.
@@ -22,6 +23,9 @@ pub struct Options {
     /// The machine to run on
     #[arg(long, default_value = "selftest", value_name = "MACHINE")]
     machine: String,
+    /// The Linux release to behave as; the newest by default
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<String>,
     /// Tell on standard error what happens
     #[arg(short, long)]
     verbose: bool,
@@ -43,8 +47,16 @@ pub fn run(options: Options) -> ExitCode {
             }
         },
     };
+    let kernel = match options.kernel.as_deref().map(Kernel::by_name).transpose() {
+        Ok(kernel) => kernel.unwrap_or(Kernel::newest()),
+        Err(unknown) => {
+            eprintln!("softiommu: {unknown}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let ending = supervisor::run(&supervisor::Options {
         machine: options.machine,
+        kernel,
         program,
         arguments,
         shim: include_bytes!(concat!(env!("OUT_DIR"), "/shim.so")),

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use uapi::Command;
+use profile::Kernel;
 use uapi::command::_IO;
 use uapi::command::{IOMMUFD_CMD_BASE, IOMMUFD_TYPE};
+use uapi::{Command, Generation};
 
 use crate::commands;
 use crate::context::Context;
@@ -81,15 +82,31 @@ impl<C> Call<'_, C> {
     }
 }
 
-/// A command with its argument's address and size.
-type Run = fn(&Arc<Context>, &mut dyn Caller, u64, u32) -> Result<i64, Refusal>;
+/// A command with its argument.
+type Run = fn(&Arc<Context>, &mut dyn Caller, Argument) -> Result<i64, Refusal>;
+
+/// Where the argument is, how large the caller says it is, and how large this kernel knows it.
+#[derive(Clone, Copy, Debug)]
+struct Argument {
+    va: u64,
+    size: u32,
+    known: usize,
+}
+
+impl Argument {
+    /// How many bytes the caller gets back at most.
+    fn answered(&self) -> usize {
+        self.known.min(self.size as usize)
+    }
+}
 
 /// An entry of the table of commands.
 pub(crate) struct Entry {
     pub nr: u8,
-    pub ioctl: u32,
-    pub min_size: usize,
-    pub run: Run,
+    ioctl: u32,
+    min_size_in: fn(Generation) -> usize,
+    size_in: fn(Generation) -> Option<usize>,
+    run: Run,
 }
 
 impl Entry {
@@ -97,9 +114,15 @@ impl Entry {
         Self {
             nr: H::Cmd::NR,
             ioctl: _IO(IOMMUFD_TYPE, H::Cmd::NR),
-            min_size: H::Cmd::MIN_SIZE,
+            min_size_in: H::Cmd::min_size_in,
+            size_in: H::Cmd::size_in,
             run: execute::<H>,
         }
+    }
+
+    /// The size of the argument that a kernel knows, if it knows the command.
+    pub fn size_in(&self, kernel: &Kernel) -> Option<usize> {
+        (self.size_in)(kernel.generation())
     }
 }
 
@@ -111,30 +134,31 @@ pub(crate) fn ioctl(
     arg: u64,
 ) -> Result<i64, Refusal> {
     let nr = cmd as u8;
-    if nr < IOMMUFD_CMD_BASE || nr > commands::last_nr(context.machine) {
+    if nr < IOMMUFD_CMD_BASE || nr > commands::last_nr(context) {
         return commands::vfio_compat::ioctl(context, caller, cmd, arg);
     }
     let mut size = [0; 4];
     caller.memory().read(arg, &mut size).map_err(Refusal::bad("argument"))?;
     let size = u32::from_ne_bytes(size);
-    let entry = commands::entry(context.machine, nr).filter(|entry| entry.ioctl == cmd);
-    let entry = entry.ok_or(Refusal::UnknownCommand { cmd })?;
-    if (size as usize) < entry.min_size {
-        return Err(Refusal::TooShort { size, min: entry.min_size });
+    let entry = commands::entry(context, nr).filter(|(entry, _)| entry.ioctl == cmd);
+    let (entry, known) = entry.ok_or(Refusal::UnknownCommand { cmd })?;
+    let min = (entry.min_size_in)(context.engine.kernel.generation());
+    if (size as usize) < min {
+        return Err(Refusal::TooShort { size, min });
     }
-    (entry.run)(context, caller, arg, size)
+    (entry.run)(context, caller, Argument { va: arg, size, known })
 }
 
 fn execute<H: Handler>(
     context: &Arc<Context>,
     caller: &mut dyn Caller,
-    arg: u64,
-    size: u32,
+    argument: Argument,
 ) -> Result<i64, Refusal> {
-    let cmd = load_struct::<H::Cmd>(&**caller.memory(), arg, size as usize, "argument")?;
+    let Argument { va, size, known } = argument;
+    let cmd = load_struct::<H::Cmd>(&**caller.memory(), va, size as usize, known, "argument")?;
     let mut call = Call {
         cmd,
-        task: Task { caller, pins: &context.pins },
+        task: context.task(caller),
         context,
         answer: Answer::Nothing,
         result: 0,
@@ -143,36 +167,36 @@ fn execute<H: Handler>(
     };
     let done = H::run(&mut call);
     let done = match done {
-        Err(refusal) if H::ANSWERS_REFUSED => respond(&mut call, arg, size).and(Err(refusal)),
+        Err(refusal) if H::ANSWERS_REFUSED => respond(&mut call, argument).and(Err(refusal)),
         Err(refusal) => Err(refusal),
-        Ok(()) => deliver(&mut call, arg, size),
+        Ok(()) => deliver(&mut call, argument),
     };
     finish(&mut call, done.is_ok());
     done.map(|()| call.result)
 }
 
 /// Gives the caller its descriptor and its answer.
-fn deliver<C: Command>(call: &mut Call<'_, C>, arg: u64, size: u32) -> Result<(), Refusal> {
+fn deliver<C: Command>(call: &mut Call<'_, C>, argument: Argument) -> Result<(), Refusal> {
     let Some(Install { file, tell }) = call.install.take() else {
-        return respond(call, arg, size);
+        return respond(call, argument);
     };
     let installed = call.task.caller.install(file);
     let fd = installed.map_err(|errno| Refusal::NoDescriptor { errno })?;
     if let Some(result) = tell(&mut call.cmd, fd) {
         call.result = result;
     }
-    respond(call, arg, size).inspect_err(|_| call.task.caller.uninstall(fd))
+    respond(call, argument).inspect_err(|_| call.task.caller.uninstall(fd))
 }
 
 /// `iommufd_ucmd_respond`: the caller gets as much as it knows.
-fn respond<C: Command>(call: &mut Call<'_, C>, arg: u64, size: u32) -> Result<(), Refusal> {
+fn respond<C: Command>(call: &mut Call<'_, C>, argument: Argument) -> Result<(), Refusal> {
     let bytes = call.cmd.as_bytes();
     let (start, end) = match call.answer {
         Answer::Nothing => return Ok(()),
-        Answer::Whole => (0, bytes.len().min(size as usize)),
-        Answer::From(start) => (start, bytes.len()),
+        Answer::Whole => (0, argument.answered()),
+        Answer::From(start) => (start, argument.known),
     };
-    let at = arg.wrapping_add(start as u64);
+    let at = argument.va.wrapping_add(start as u64);
     call.task.memory().write(at, &bytes[start..end]).map_err(Refusal::bad("argument"))
 }
 

@@ -2,29 +2,34 @@
 
 use std::sync::Arc;
 
-use mem::{PAGE_SIZE, PinBoard, SharedFile};
+use mem::{PAGE_SIZE, SharedFile};
 use parking_lot::Mutex;
+use profile::Quirk;
 
-use crate::Refusal;
-use crate::machine::Machine;
 use crate::objects::Handle;
 use crate::pages::AccountMode;
 use crate::state::State;
+use crate::task::Task;
+use crate::{Caller, Engine, Refusal};
 
 /// An open `/dev/iommu`. Every file that hangs on it (fault queues, accesses) keeps it alive, and
 /// its objects end with it.
 #[derive(Debug)]
 pub(crate) struct Context {
-    pub machine: &'static Machine,
-    pub pins: Arc<PinBoard>,
+    pub engine: Arc<Engine>,
     /// All calls on one context are handled one after the other. Nothing waits for the program
     /// while it is locked.
     pub state: Mutex<State>,
 }
 
 impl Context {
-    pub fn new(machine: &'static Machine, pins: Arc<PinBoard>, account: AccountMode) -> Self {
-        Self { machine, pins, state: Mutex::new(State::new(account)) }
+    pub fn new(engine: Arc<Engine>, account: AccountMode) -> Self {
+        Self { engine, state: Mutex::new(State::new(account)) }
+    }
+
+    /// A call of `caller`, as the inner parts see it.
+    pub fn task<'a>(&'a self, caller: &'a mut dyn Caller) -> Task<'a> {
+        Task { caller, pins: &self.engine.pins, kernel: self.engine.kernel }
     }
 
     /// One user less of an object, if it is still there.
@@ -43,6 +48,9 @@ impl Context {
         shared: bool,
         exec: bool,
     ) -> Result<(Arc<SharedFile>, u64), Refusal> {
+        if !self.engine.kernel.has(Quirk::Mmap) {
+            return Err(Refusal::NoOperation { operation: "mmap" });
+        }
         if !length.is_multiple_of(PAGE_SIZE) {
             let rule = "no whole number of pages";
             return Err(Refusal::Invalid { field: "length", value: length, rule });

@@ -1,7 +1,10 @@
 //! Devices and what they are attached to (`drivers/iommu/iommufd/device.c`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use profile::Quirk;
 
 use crate::Refusal;
 use crate::events::FaultObject;
@@ -18,7 +21,7 @@ pub(crate) const NO_PASID: u32 = 0;
 /// A device bound to a context.
 #[derive(Debug)]
 pub(crate) struct Device {
-    pub hw: &'static dyn Hardware,
+    pub hw: Arc<dyn Hardware>,
     pub hw_state: DeviceState,
     pub vdevice: Option<ObjectId>,
     /// By PASID; [`NO_PASID`] is the requester ID itself.
@@ -132,7 +135,10 @@ impl State {
         task.allocate()?;
         let old_view = self.hwpt(old.hwpt);
         self.hardware_attach(device, pasid, Some(view), old_view)?;
-        self.answer_faults(old);
+        let old_fault = old_view.and_then(|view| view.fault);
+        if !task.has(Quirk::ReplaceLeavesFaults) || old_fault == view.fault {
+            self.answer_faults(old);
+        }
         let attachment = Attachment::new(hwpt);
         self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
         self.objects.hold(hwpt);
@@ -218,6 +224,7 @@ impl State {
     /// The ID that a vIOMMU knows a device by (`iommufd_viommu_get_vdev_id`).
     fn virt_id_of(&self, viommu: ObjectId, device: ObjectId) -> Option<u64> {
         let vdevs = &self.objects.at::<Viommu>(viommu).vdevs;
+        let device = self.objects.handle(device);
         let known = |id: &ObjectId| self.objects.at::<Vdevice>(*id).device == device;
         vdevs.iter().find(|(_, id)| known(id)).map(|(virt_id, _)| *virt_id)
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use profile::{Kernel, Quirk};
 use uapi::iommufd::{
     IOMMU_VEVENTQ_FLAG_LOST_EVENTS, IOMMUFD_PAGE_RESP_INVALID, IOMMUFD_PAGE_RESP_SUCCESS,
     iommu_hwpt_page_response, iommu_hwpt_pgfault, iommufd_vevent_header,
@@ -40,8 +41,9 @@ pub(crate) struct FaultGroup {
 }
 
 /// Page request groups on their way to the program and back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FaultQueue {
+    kernel: &'static Kernel,
     state: Mutex<FaultState>,
 }
 
@@ -62,6 +64,10 @@ impl FaultState {
 }
 
 impl FaultQueue {
+    pub fn new(kernel: &'static Kernel) -> Self {
+        Self { kernel, state: Mutex::default() }
+    }
+
     /// A group from a device.
     pub fn push(&self, group: FaultGroup) {
         let mut state = self.state.lock();
@@ -88,7 +94,7 @@ impl FaultQueue {
             let size = (group.faults.len() * record) as u64;
             if size > count - done {
                 state.deliver.push_front(group);
-                if done == 0 {
+                if done == 0 && self.kernel.has(Quirk::FaultReadNeedsRoom) {
                     let rule = "does not hold the first group";
                     return Err(Refusal::Invalid { field: "count", value: count, rule });
                 }
@@ -100,7 +106,12 @@ impl FaultQueue {
                 bytes.extend_from_slice(iommu_hwpt_pgfault { cookie, ..*fault }.as_bytes());
             }
             if caller.memory().write(va.wrapping_add(done), &bytes).is_err() {
-                state.deliver.push_front(group);
+                if !self.kernel.has(Quirk::FaultReadKeeps) {
+                    // this group is lost, and the loop went on to lose the others
+                    state.deliver.clear();
+                } else {
+                    state.deliver.push_front(group);
+                }
                 if done == 0 {
                     return Err(Refusal::BadAddress { what: "buffer" });
                 }
@@ -122,6 +133,12 @@ impl FaultQueue {
         while done < count {
             match state.answer(caller, va.wrapping_add(done)) {
                 Ok(()) => done += record as u64,
+                Err(Refusal::BadAddress { .. })
+                    if done == 0 && !self.kernel.has(Quirk::FaultWriteEfault) =>
+                {
+                    // what copy_from_user() did not copy, taken for a count of bytes written
+                    return Ok(record as u64);
+                }
                 Err(refusal) if done == 0 => return Err(refusal),
                 Err(_) => break,
             }
@@ -161,6 +178,7 @@ impl FaultState {
 /// Events of one type from one vIOMMU.
 #[derive(Debug)]
 pub(crate) struct VeventQueue {
+    kernel: &'static Kernel,
     depth: u32,
     state: Mutex<VeventState>,
 }
@@ -188,8 +206,8 @@ impl VeventState {
 }
 
 impl VeventQueue {
-    pub fn new(depth: u32) -> Self {
-        Self { depth, state: Mutex::default() }
+    pub fn new(depth: u32, kernel: &'static Kernel) -> Self {
+        Self { kernel, depth, state: Mutex::default() }
     }
 
     /// An event from the hardware; when the queue is full, the mark that it was lost
@@ -210,7 +228,8 @@ impl VeventQueue {
     /// `read(2)` (`iommufd_veventq_fops_read`): whole events, each a header and its data.
     pub fn read(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
         let header = size_of::<iommufd_vevent_header>() as u64;
-        if count < header {
+        let needs_room = self.kernel.has(Quirk::VeventqReadNeedsRoom);
+        if count < header && needs_room {
             let rule = "shorter than a header";
             return Err(Refusal::Invalid { field: "count", value: count, rule });
         }
@@ -219,7 +238,7 @@ impl VeventQueue {
         while let Some(event) = state.deliver.front() {
             let size = header + event.data.len() as u64;
             if size > count - done {
-                if done == 0 {
+                if done == 0 && needs_room {
                     let rule = "does not hold the first event";
                     return Err(Refusal::Invalid { field: "count", value: count, rule });
                 }

@@ -1,5 +1,9 @@
 //! Hardware page tables (`drivers/iommu/iommufd/hw_pagetable.c`).
 
+use std::sync::Arc;
+
+use profile::Quirk;
+
 use crate::Refusal;
 use crate::device::Device;
 use crate::hw::{Hardware, Nested, PagingRequest};
@@ -17,7 +21,7 @@ use uapi::iommufd::{
 /// A page table that shows an IOAS.
 #[derive(Debug)]
 pub(crate) struct PagingHwpt {
-    pub hw: &'static dyn Hardware,
+    pub hw: Arc<dyn Hardware>,
     pub ioas: ObjectId,
     pub nest_parent: bool,
     pub pasid_compat: bool,
@@ -31,7 +35,7 @@ pub(crate) struct PagingHwpt {
 /// A page table of a guest, over a nesting parent.
 #[derive(Debug)]
 pub(crate) struct NestedHwpt {
-    pub hw: &'static dyn Hardware,
+    pub hw: Arc<dyn Hardware>,
     pub parent: ObjectId,
     pub viommu: Option<ObjectId>,
     pub pasid_compat: bool,
@@ -85,25 +89,22 @@ impl State {
         data: Option<UserData>,
         attach: Option<u32>,
     ) -> Result<ObjectId, Refusal> {
-        const VALID: u32 = IOMMU_HWPT_ALLOC_NEST_PARENT
-            | IOMMU_HWPT_ALLOC_DIRTY_TRACKING
-            | IOMMU_HWPT_FAULT_ID_VALID
-            | IOMMU_HWPT_ALLOC_PASID;
         let unsupported = Refusal::Unsupported { field: "flags", value: flags.into() };
         let it = self.objects.at::<Device>(device);
-        let hw = it.hw;
-        if flags & !VALID != 0 {
+        let hw = Arc::clone(&it.hw);
+        if flags & !paging_flags(task) != 0 {
             return Err(unsupported);
         }
         if flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0 && !hw.has_dirty_tracking(&it.hw_state) {
             return Err(unsupported);
         }
         let both = IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_NEST_PARENT;
-        if flags & both == both {
+        if flags & both == both && task.has(Quirk::HwptParentWithoutFaults) {
             return Err(unsupported);
         }
         task.allocate()?;
-        let request = PagingRequest { flags: flags & !IOMMU_HWPT_FAULT_ID_VALID, data };
+        let masked = task.has(Quirk::HwptFaultIdMasked).then_some(IOMMU_HWPT_FAULT_ID_VALID);
+        let request = PagingRequest { flags: flags & !masked.unwrap_or(0), data };
         let id = self.objects.reserve();
         self.objects.hold(ioas);
         let made = self.paging_fill(task, id, (ioas, device), hw, request, attach);
@@ -125,7 +126,7 @@ impl State {
         task: &mut Task<'_>,
         id: ObjectId,
         (ioas, device): (ObjectId, ObjectId),
-        hw: &'static dyn Hardware,
+        hw: Arc<dyn Hardware>,
         request: PagingRequest,
         attach: Option<u32>,
     ) -> Result<(), Refusal> {
@@ -146,7 +147,7 @@ impl State {
         if let Some(pasid) = attach {
             self.hwpt_attach(task, device, pasid, id)?;
         }
-        let domain = DomainRef::new(id, domain.page_sizes, domain.aperture);
+        let domain = DomainRef::new(id, domain);
         let added = self.objects.at_mut::<Ioas>(ioas).add_domain(task, domain);
         if let Err(refusal) = added {
             if let Some(pasid) = attach {
@@ -167,13 +168,13 @@ impl State {
         flags: u32,
         data: UserData,
     ) -> Result<ObjectId, Refusal> {
-        nested_request(flags, data)?;
-        let hw = self.objects.at::<Device>(device).hw;
+        nested_request(task, flags, data)?;
+        let hw = Arc::clone(&self.objects.at::<Device>(device).hw);
         if !hw.has_nesting() {
             return Err(Refusal::Unsupported { field: "pt_id", value: parent.0.into() });
         }
         let it = self.objects.at::<PagingHwpt>(parent);
-        if it.auto_domain || !it.nest_parent || !std::ptr::addr_eq(it.hw, hw) {
+        if it.auto_domain || !it.nest_parent || !Arc::ptr_eq(&it.hw, &hw) {
             let rule = "no nesting parent of this hardware";
             return Err(Refusal::Invalid { field: "pt_id", value: parent.0.into(), rule });
         }
@@ -188,16 +189,16 @@ impl State {
         flags: u32,
         data: UserData,
     ) -> Result<ObjectId, Refusal> {
-        nested_request(flags, data)?;
+        nested_request(task, flags, data)?;
         let it = self.objects.at::<Viommu>(viommu);
-        let (hw, parent) = (it.hw, it.parent);
+        let (hw, parent) = (Arc::clone(&it.hw), it.parent);
         self.nested_fill(task, hw, parent, Some(viommu), flags, data)
     }
 
     fn nested_fill(
         &mut self,
         task: &mut Task<'_>,
-        hw: &'static dyn Hardware,
+        hw: Arc<dyn Hardware>,
         parent: ObjectId,
         viommu: Option<ObjectId>,
         flags: u32,
@@ -255,8 +256,35 @@ impl State {
     }
 }
 
-fn nested_request(flags: u32, data: UserData) -> Result<(), Refusal> {
-    if flags & !(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID) != 0 {
+/// The flags of a paging hwpt that the kernel knows.
+fn paging_flags(task: &Task<'_>) -> u32 {
+    known_flags(
+        task,
+        &[
+            (Quirk::HwptFlags, IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_DIRTY_TRACKING),
+            (Quirk::HwptFaultIdPaging, IOMMU_HWPT_FAULT_ID_VALID),
+            (Quirk::HwptPasid, IOMMU_HWPT_ALLOC_PASID),
+        ],
+    )
+}
+
+/// The flags of a nested hwpt that the kernel knows.
+fn nested_flags(task: &Task<'_>) -> u32 {
+    known_flags(
+        task,
+        &[
+            (Quirk::HwptFaultId, IOMMU_HWPT_FAULT_ID_VALID),
+            (Quirk::HwptPasid, IOMMU_HWPT_ALLOC_PASID),
+        ],
+    )
+}
+
+fn known_flags(task: &Task<'_>, rows: &[(Quirk, u32)]) -> u32 {
+    rows.iter().filter(|(quirk, _)| task.has(*quirk)).fold(0, |known, (_, flags)| known | flags)
+}
+
+fn nested_request(task: &Task<'_>, flags: u32, data: UserData) -> Result<(), Refusal> {
+    if flags & !nested_flags(task) != 0 {
         return Err(Refusal::Unsupported { field: "flags", value: flags.into() });
     }
     if data.len == 0 {

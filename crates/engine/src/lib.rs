@@ -41,6 +41,7 @@ mod viommu;
 use std::sync::Arc;
 
 use mem::PinBoard;
+use profile::Kernel;
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status};
@@ -50,19 +51,29 @@ pub use objects::ObjectId;
 pub use refusal::Refusal;
 
 use context::Context;
+use hw::Hardware;
+use hw::selftest::Selftest;
 use pages::AccountMode;
 
-/// One machine with its IOMMU, shared by all programs that run on it.
+/// One machine with its IOMMU and its kernel, shared by all programs that run on it.
 #[derive(Debug)]
 pub struct Engine {
-    machine: &'static Machine,
-    pins: Arc<PinBoard>,
+    pub(crate) machine: &'static Machine,
+    pub(crate) kernel: &'static Kernel,
+    /// The hardware of the devices that the test command makes.
+    pub(crate) mock: Arc<dyn Hardware>,
+    pub(crate) pins: Arc<PinBoard>,
 }
 
 impl Engine {
-    /// A machine in which nothing is open.
-    pub fn new(machine: &'static Machine) -> Arc<Self> {
-        Arc::new(Self { machine, pins: Arc::default() })
+    /// A machine with a kernel, in which nothing is open.
+    pub fn new(machine: &'static Machine, kernel: &'static Kernel) -> Arc<Self> {
+        Arc::new(Self {
+            machine,
+            kernel,
+            mock: Arc::new(Selftest { kernel }),
+            pins: Arc::default(),
+        })
     }
 
     /// The machine.
@@ -71,7 +82,7 @@ impl Engine {
     }
 
     /// `open(2)` of a device node.
-    pub fn open(&self, caller: &mut dyn Caller, node: Node) -> Result<File, Refusal> {
+    pub fn open(self: &Arc<Self>, caller: &mut dyn Caller, node: Node) -> Result<File, Refusal> {
         if caller.inject_failure() {
             return Err(Refusal::NoMemory);
         }
@@ -80,7 +91,7 @@ impl Engine {
             Node::Iommu => AccountMode::User,
             Node::VfioContainer => AccountMode::Mm,
         };
-        let context = Context::new(self.machine, Arc::clone(&self.pins), account);
+        let context = Context::new(Arc::clone(self), account);
         Ok(File::new(file::Kind::Iommu(Arc::new(context))))
     }
 }

@@ -1,8 +1,5 @@
 //! The machines that a program can be run on.
 
-use crate::hw::Hardware;
-use crate::hw::selftest::Selftest;
-
 /// A machine: which hardware it has, and what its kernel was built with.
 #[derive(Debug)]
 pub struct Machine {
@@ -12,8 +9,6 @@ pub struct Machine {
     pub summary: &'static str,
     /// Whether `IOMMU_TEST_CMD` and fault injection are there (`CONFIG_IOMMUFD_TEST`).
     pub has_test_command: bool,
-    /// Hardware of the devices that the test command makes.
-    pub(crate) mock: &'static dyn Hardware,
 }
 
 /// Every machine.
@@ -21,7 +16,6 @@ pub const MACHINES: &[Machine] = &[Machine {
     name: "selftest",
     summary: "the kernel's own mock IOMMU, driven by IOMMU_TEST_CMD (CONFIG_IOMMUFD_TEST=y)",
     has_test_command: true,
-    mock: &Selftest,
 }];
 
 impl Machine {

@@ -112,7 +112,9 @@ impl State {
     fn end_vdevice(&mut self, it: Vdevice) {
         self.objects.at_mut::<Viommu>(it.viommu).vdevs.remove(&it.virt_id);
         self.objects.put(it.viommu);
-        self.objects.at_mut::<Device>(it.device).vdevice = None;
+        if self.objects.is_alive(it.device) {
+            self.objects.at_mut::<Device>(it.device.id).vdevice = None;
+        }
     }
 
     fn end_veventq(&mut self, id: ObjectId, it: VeventqObject) {

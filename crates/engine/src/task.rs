@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mem::{AddressSpace, PinBoard};
+use profile::{Kernel, Quirk};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{Caller, Refusal};
@@ -11,12 +12,18 @@ use crate::{Caller, Refusal};
 pub(crate) struct Task<'a> {
     pub caller: &'a mut dyn Caller,
     pub pins: &'a Arc<PinBoard>,
+    pub kernel: &'static Kernel,
 }
 
 impl Task<'_> {
     /// The caller's memory.
     pub fn memory(&self) -> &Arc<dyn AddressSpace> {
         self.caller.memory()
+    }
+
+    /// Whether the kernel has a quirk.
+    pub fn has(&self, quirk: Quirk) -> bool {
+        self.kernel.has(quirk)
     }
 
     /// Stands where Linux allocates: `ENOMEM` when a test makes this allocation fail.
@@ -48,21 +55,21 @@ impl Task<'_> {
 }
 
 /// A struct of the caller whose size is the caller's (`lib/usercopy.c`: `copy_struct_from_user`):
-/// missing bytes are zero, bytes beyond `T` must be zero.
+/// missing bytes are zero, bytes beyond the `known` first ones of `T` must be zero.
 pub(crate) fn load_struct<T: FromBytes + IntoBytes + Immutable>(
     memory: &dyn AddressSpace,
     va: u64,
     size: usize,
+    known: usize,
     what: &'static str,
 ) -> Result<T, Refusal> {
-    let known = size_of::<T>();
     if size > known {
         let tail_at = va.checked_add(known as u64).ok_or(Refusal::BadAddress { what })?;
         if !is_zero(memory, tail_at, size - known, what)? {
             return Err(Refusal::UnknownTail { what, known });
         }
     }
-    let mut bytes = vec![0; known];
+    let mut bytes = vec![0; size_of::<T>()];
     let given = size.min(known);
     memory.read(va, &mut bytes[..given]).map_err(Refusal::bad(what))?;
     T::read_from_bytes(&bytes).map_err(|_| Refusal::BadAddress { what })
@@ -108,8 +115,19 @@ impl UserData {
         kind: u32,
         min: usize,
     ) -> Result<T, Refusal> {
-        self.check::<T>(kind, min)?;
-        load_struct(&**task.memory(), self.va, self.len as usize, "data_uptr")
+        self.load_known(task, kind, min, size_of::<T>())
+    }
+
+    /// [`UserData::load`], of a type of which this kernel knows the first `known` bytes.
+    pub fn load_known<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        task: &Task<'_>,
+        kind: u32,
+        min: usize,
+        known: usize,
+    ) -> Result<T, Refusal> {
+        self.check(kind, min, known)?;
+        load_struct(&**task.memory(), self.va, self.len as usize, known, "data_uptr")
     }
 
     /// `iommu_copy_struct_to_user`.
@@ -120,17 +138,17 @@ impl UserData {
         kind: u32,
         min: usize,
     ) -> Result<(), Refusal> {
-        self.check::<T>(kind, min)?;
+        self.check(kind, min, size_of::<T>())?;
         let bytes = &value.as_bytes()[..self.len as usize];
         task.memory().write(self.va, bytes).map_err(Refusal::bad("data_uptr"))
     }
 
-    fn check<T>(&self, kind: u32, min: usize) -> Result<(), Refusal> {
+    fn check(&self, kind: u32, min: usize, known: usize) -> Result<(), Refusal> {
         if self.kind != kind {
             let rule = "another type than the hardware's";
             return Err(Refusal::Invalid { field: "data_type", value: self.kind.into(), rule });
         }
-        if (self.len as usize) < min || self.len as usize > size_of::<T>() {
+        if (self.len as usize) < min || self.len as usize > known {
             let rule = "not between the first and the newest size of the type";
             return Err(Refusal::Invalid { field: "data_len", value: self.len.into(), rule });
         }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use mem::{PAGE_SIZE, SharedFile};
 
 use crate::hw::Hardware;
-use crate::objects::ObjectId;
+use crate::objects::{Handle, ObjectId};
 
 /// A slice of a physical IOMMU that a guest sees.
 #[derive(Debug)]
 pub(crate) struct Viommu {
-    pub hw: &'static dyn Hardware,
+    pub hw: Arc<dyn Hardware>,
     /// The nesting parent.
     pub parent: ObjectId,
     /// vDEVICEs by virtual ID.
@@ -27,7 +27,8 @@ pub(crate) struct Viommu {
 #[derive(Debug)]
 pub(crate) struct Vdevice {
     pub viommu: ObjectId,
-    pub device: ObjectId,
+    /// Up to 6.16 it may be gone.
+    pub device: Handle,
     pub virt_id: u64,
 }
 

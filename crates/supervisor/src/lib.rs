@@ -48,6 +48,8 @@ mod trouble;
 
 use std::ffi::OsString;
 
+use profile::Kernel;
+
 pub use engine::{MACHINES, Machine};
 pub use trouble::Trouble;
 
@@ -56,6 +58,8 @@ pub use trouble::Trouble;
 pub struct Options {
     /// Name of the machine.
     pub machine: String,
+    /// The kernel.
+    pub kernel: &'static Kernel,
     /// The program: a path, or a name to look for in `PATH`.
     pub program: OsString,
     /// Its arguments.

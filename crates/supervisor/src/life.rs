@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     }
     let socket = listen_at(&directory.file(wire::SOCKET))?;
     let files = Files::new(Arc::clone(&page))?;
-    let shared = Arc::new(Shared::new(Engine::new(machine), files, page));
+    let shared = Arc::new(Shared::new(Engine::new(machine, options.kernel), files, page));
 
     sys::default_sigchld();
     let signals: Vec<_> = PASSED_ON.iter().copied().chain([libc::SIGCHLD]).collect();
@@ -82,7 +82,8 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let child = sys::spawn(&mut command, blocked, limit)
         .map_err(|reason| Trouble::NotExecutable { program: program.clone(), reason })?;
     if options.verbose {
-        eprintln!("softiommu: {} ({}) on machine {}", program.display(), child.id(), machine.name);
+        let (program, pid, kernel) = (program.display(), child.id(), options.kernel);
+        eprintln!("softiommu: {program} ({pid}) on machine {} with Linux {kernel}", machine.name);
     }
     {
         let shared = Arc::clone(&shared);

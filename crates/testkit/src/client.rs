@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::{Caller, Engine, File, Machine, Node, Refusal};
 use mem::{AddressSpace, PAGE_SIZE, SharedFile};
+use profile::Kernel;
 use uapi::{Command, Errno};
 
 use crate::FakeMemory;
@@ -41,7 +42,7 @@ impl Client {
     /// When the machine is not there, or refuses.
     pub fn open(&mut self, machine: &str) -> i32 {
         let machine = Machine::by_name(machine).expect("a known machine");
-        self.open_on(&Engine::new(machine))
+        self.open_on(&Engine::new(machine, Kernel::newest()))
     }
 
     /// Opens `/dev/iommu` of a machine.
@@ -49,7 +50,7 @@ impl Client {
     /// # Panics
     ///
     /// When it refuses.
-    pub fn open_on(&mut self, engine: &Engine) -> i32 {
+    pub fn open_on(&mut self, engine: &Arc<Engine>) -> i32 {
         let file = engine.open(self, Node::Iommu).expect("an open /dev/iommu");
         self.install(file).expect("a free descriptor")
     }

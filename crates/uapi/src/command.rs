@@ -10,7 +10,7 @@
 //! | below the size of its generation | missing fields are 0, the answer is cut to `size` |
 //! | above the size of its generation | `E2BIG` unless the rest is all 0 |
 //!
-//! A number that its generation does not have is `ENOTTY`. The minimum never changed for any
+//! A number that its generation does not have is `ENOTTY`. The minimum never changed for any public
 //! command; the size did for the three that grew.
 
 use core::fmt::Debug;
@@ -51,8 +51,7 @@ pub trait Command:
     /// The low byte of the ioctl number.
     const NR: u8;
 
-    /// The smallest `size` that the kernel accepts, in every generation: the end of the last field
-    /// that is mandatory.
+    /// The smallest `size` that the kernel accepts: the end of the last field that is mandatory.
     const MIN_SIZE: usize;
 
     /// Size of the struct in the first generation that has the command, then in each that changed it.
@@ -60,6 +59,11 @@ pub trait Command:
 
     /// The ioctl number.
     const IOCTL: u32 = _IO(IOMMUFD_TYPE, Self::NR);
+
+    /// The smallest `size` in a generation; only the private `IOMMU_TEST_CMD` ever changed it.
+    fn min_size_in(_: Generation) -> usize {
+        Self::MIN_SIZE
+    }
 
     /// Size of the struct in a generation, or `None` where the command is unknown (`ENOTTY`).
     fn size_in(generation: Generation) -> Option<usize> {

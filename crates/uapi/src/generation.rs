@@ -50,6 +50,13 @@ generations! {
 impl Generation {
     /// The generation whose header this crate is spelled after.
     pub const NEWEST: Generation = Generation::V7_3;
+
+    /// The generation whose ABI a release has, if there is such a release and it has any.
+    pub fn of_release(major: u32, minor: u32) -> Option<Self> {
+        let exists = matches!((major, minor), (6, 2..=19) | (7, 0..=3));
+        let not_newer = |generation: &&Self| generation.release() <= (major, minor);
+        Self::ALL.iter().rfind(not_newer).copied().filter(|_| exists)
+    }
 }
 
 /// The release as `uname -r` starts: `6.15`.

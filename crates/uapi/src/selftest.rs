@@ -56,12 +56,16 @@ pub struct iommu_test_cmd {
     pub __pad: u32,
 }
 
-/// One size for every generation: older layouts of this private ABI are not modelled.
+/// Up to 6.6 the union was four words long, and `last` came sooner.
 impl Command for iommu_test_cmd {
     const NAME: &'static str = "IOMMU_TEST_CMD";
     const NR: u8 = IOMMUFD_CMD_BASE + 32;
     const MIN_SIZE: usize = 68; // through `last`
-    const SIZES: &'static [(Generation, usize)] = &[(Generation::V6_2, 72)];
+    const SIZES: &'static [(Generation, usize)] = &[(Generation::V6_2, 56), (Generation::V6_7, 72)];
+
+    fn min_size_in(generation: Generation) -> usize {
+        if generation < Generation::V6_7 { 52 } else { Self::MIN_SIZE }
+    }
 }
 
 /// Ioctl number of [`iommu_test_cmd`].
@@ -128,6 +132,34 @@ pub const IOMMU_TEST_OP_PASID_CHECK_HWPT: u32 = 21;
 pub const IOMMU_TEST_OP_DMABUF_GET: u32 = 22;
 /// Operation: revoke a dma-buf, or undo that.
 pub const IOMMU_TEST_OP_DMABUF_REVOKE: u32 = 23;
+
+/// Every operation with the first generation that has it; to others it is `EOPNOTSUPP`.
+#[rustfmt::skip] // one operation, one line
+pub const OPERATIONS: &[(u32, Generation)] = &[
+    (IOMMU_TEST_OP_ADD_RESERVED,          Generation::V6_2),
+    (IOMMU_TEST_OP_MOCK_DOMAIN,           Generation::V6_2),
+    (IOMMU_TEST_OP_MD_CHECK_MAP,          Generation::V6_2),
+    (IOMMU_TEST_OP_MD_CHECK_REFS,         Generation::V6_2),
+    (IOMMU_TEST_OP_CREATE_ACCESS,         Generation::V6_2),
+    (IOMMU_TEST_OP_DESTROY_ACCESS_PAGES,  Generation::V6_2),
+    (IOMMU_TEST_OP_ACCESS_PAGES,          Generation::V6_2),
+    (IOMMU_TEST_OP_ACCESS_RW,             Generation::V6_2),
+    (IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT, Generation::V6_2),
+    (IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE,   Generation::V6_6),
+    (IOMMU_TEST_OP_ACCESS_REPLACE_IOAS,   Generation::V6_6),
+    (IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS,     Generation::V6_7),
+    (IOMMU_TEST_OP_DIRTY,                 Generation::V6_7),
+    (IOMMU_TEST_OP_MD_CHECK_IOTLB,        Generation::V6_8),
+    (IOMMU_TEST_OP_TRIGGER_IOPF,          Generation::V6_11),
+    (IOMMU_TEST_OP_DEV_CHECK_CACHE,       Generation::V6_13),
+    (IOMMU_TEST_OP_TRIGGER_VEVENT,        Generation::V6_15),
+    (IOMMU_TEST_OP_PASID_ATTACH,          Generation::V6_15),
+    (IOMMU_TEST_OP_PASID_REPLACE,         Generation::V6_15),
+    (IOMMU_TEST_OP_PASID_DETACH,          Generation::V6_15),
+    (IOMMU_TEST_OP_PASID_CHECK_HWPT,      Generation::V6_15),
+    (IOMMU_TEST_OP_DMABUF_GET,            Generation::V6_19),
+    (IOMMU_TEST_OP_DMABUF_REVOKE,         Generation::V6_19),
+];
 
 /// Argument of `IOMMU_TEST_OP_ADD_RESERVED`. Bytes `start` to `start + length - 1`.
 #[repr(C)]
@@ -378,6 +410,8 @@ pub struct iommu_test_dmabuf_revoke {
 pub const MOCK_IOMMUPT_DEFAULT: u32 = 0;
 /// Page table of a mock hwpt: pages of 4 KiB and [`MOCK_HUGE_PAGE_SIZE`].
 pub const MOCK_IOMMUPT_HUGE: u32 = 1;
+/// Page table of a mock hwpt: AMDv1 itself. In 6.19 and 7.0 only.
+pub const MOCK_IOMMUPT_AMDV1: u32 = 2;
 
 /// First IOVA of [`MOCK_IOMMUPT_DEFAULT`].
 pub const MOCK_APERTURE_START: u64 = 1 << 24;
@@ -401,6 +435,8 @@ pub const MOCK_ACCESS_RW_SLOW_PATH: u32 = 1 << 2;
 pub const MOCK_FLAGS_ACCESS_CREATE_NEEDS_PIN_PAGES: u32 = 1 << 0;
 /// Flag of `MOCK_DOMAIN_FLAGS`: no dirty tracking.
 pub const MOCK_FLAGS_DEVICE_NO_DIRTY: u32 = 1 << 0;
+/// Flag of a mock device: its page tables have large pages. Up to 6.18.
+pub const MOCK_FLAGS_DEVICE_HUGE_IOVA: u32 = 1 << 1;
 /// Flag of `MOCK_DOMAIN_FLAGS`: PASIDs of [`MOCK_PASID_WIDTH`] bits.
 pub const MOCK_FLAGS_DEVICE_PASID: u32 = 1 << 2;
 

@@ -34,7 +34,7 @@ fn numbers_minima_and_sizes() {
         ("IOMMU_VEVENTQ_ALLOC",           0x3b93, 28, &[(G::V6_15, 32)]),
         ("IOMMU_HW_QUEUE_ALLOC",          0x3b94, 40, &[(G::V6_17, 40)]),
         ("IOMMU_IOAS_NOIOMMU_GET_PA",     0x3b95, 40, &[(G::V7_3, 40)]),
-        ("IOMMU_TEST_CMD",                0x3ba0, 68, &[(G::V6_2, 72)]),
+        ("IOMMU_TEST_CMD",                0x3ba0, 68, &[(G::V6_2, 56), (G::V6_7, 72)]),
     ];
 
     let ours: Vec<_> = COMMANDS.iter().map(|c| (c.name, c.ioctl(), c.min_size, c.sizes)).collect();

@@ -11,7 +11,7 @@ use crate::workspace::{Package, Workspace};
 /// For each crate, the crates of ours that it may use. A crate that has no row may not exist.
 #[rustfmt::skip] // one crate, one line
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("bench",      &["client", "engine", "mem", "testkit", "uapi"]),
+    ("bench",      &["client", "engine", "mem", "profile", "testkit", "uapi"]),
     ("cli",        &["client", "profile", "report", "supervisor", "uapi"]),
     ("client",     &["engine", "profile", "uapi"]),
     ("devices",    &["engine"]),
@@ -22,8 +22,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pt",         &[]),
     ("report",     &["engine"]),
     ("shim",       &["uapi", "wire"]),
-    ("supervisor", &["devices", "engine", "mem", "uapi", "wire"]),
-    ("testkit",    &["engine", "mem", "uapi"]),
+    ("supervisor", &["devices", "engine", "mem", "profile", "uapi", "wire"]),
+    ("testkit",    &["engine", "mem", "profile", "uapi"]),
     ("uapi",       &[]),
     ("wire",       &[]),
     ("xtask",      &["client", "devices", "engine", "mem", "profile", "pt", "report", "uapi", "wire"]),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use profile::Quirk;
 use uapi::iommufd::{IOMMU_VEVENTQ_TYPE_DEFAULT, iommu_fault_alloc, iommu_veventq_alloc};
 
 use super::general::unused;
@@ -23,7 +24,7 @@ impl Handler for FaultQueueAlloc {
     fn run(call: &mut Call<'_, iommu_fault_alloc>) -> Result<(), Refusal> {
         unused("flags", call.cmd.flags.into())?;
         call.task.allocate()?;
-        let queue = Arc::new(FaultQueue::default());
+        let queue = Arc::new(FaultQueue::new(call.task.kernel));
         let context = Arc::clone(call.context);
         let object = {
             let mut state = context.state.lock();
@@ -56,12 +57,13 @@ impl Handler for VeventqAlloc {
         if cmd.r#type == IOMMU_VEVENTQ_TYPE_DEFAULT {
             return Err(Refusal::Unsupported { field: "type", value: 0 });
         }
-        if cmd.veventq_depth == 0 || cmd.veventq_depth > MAX_DEPTH {
+        let limited = call.task.has(Quirk::VeventqDepthLimit);
+        if cmd.veventq_depth == 0 || (limited && cmd.veventq_depth > MAX_DEPTH) {
             let (value, rule) = (cmd.veventq_depth.into(), "must be 1..=524288");
             return Err(Refusal::Invalid { field: "veventq_depth", value, rule });
         }
         let context = Arc::clone(call.context);
-        let queue = Arc::new(VeventQueue::new(cmd.veventq_depth));
+        let queue = Arc::new(VeventQueue::new(cmd.veventq_depth, call.task.kernel));
         let object = {
             let mut state = context.state.lock();
             let known = &state.objects.get::<Viommu>(cmd.viommu_id)?.veventqs;

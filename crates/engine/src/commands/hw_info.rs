@@ -1,6 +1,11 @@
 //! `IOMMU_GET_HW_INFO` (`iommufd_get_hw_info`, `drivers/iommu/iommufd/device.c`).
 
-use uapi::iommufd::{IOMMU_HW_INFO_FLAG_INPUT_TYPE, IOMMU_HW_INFO_TYPE_DEFAULT, iommu_hw_info};
+use profile::{Kernel, Quirk};
+use uapi::iommufd::{
+    IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
+    IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_FLAG_INPUT_TYPE, IOMMU_HW_INFO_TYPE_DEFAULT,
+    iommu_hw_info,
+};
 
 use super::general::unused;
 use crate::Refusal;
@@ -14,8 +19,14 @@ impl Handler for GetHwInfo {
     type Cmd = iommu_hw_info;
 
     fn run(call: &mut Call<'_, iommu_hw_info>) -> Result<(), Refusal> {
-        let cmd = &mut call.cmd;
-        unused("flags", (cmd.flags & !IOMMU_HW_INFO_FLAG_INPUT_TYPE).into())?;
+        let (cmd, kernel) = (&mut call.cmd, call.task.kernel);
+        let takes_type = kernel.has(Quirk::HwInfoInputType);
+        let flags = if takes_type { IOMMU_HW_INFO_FLAG_INPUT_TYPE } else { 0 };
+        unused("flags", (cmd.flags & !flags).into())?;
+        let tells_pasid = kernel.has(Quirk::HwInfoPasid);
+        if !tells_pasid {
+            unused("__reserved", cmd.out_max_pasid_log2.into())?;
+        }
         for byte in cmd.__reserved {
             unused("__reserved", byte.into())?;
         }
@@ -28,11 +39,20 @@ impl Handler for GetHwInfo {
         copy_padded(&call.task, &info.data, cmd.data_uptr, cmd.data_len)?;
         cmd.data_len = info.data.len() as u32;
         cmd.out_data_type = info.kind;
-        cmd.out_capabilities = info.capabilities;
-        cmd.out_max_pasid_log2 = info.max_pasid_log2;
+        cmd.out_capabilities = info.capabilities & capabilities(kernel);
+        cmd.out_max_pasid_log2 = if tells_pasid { info.max_pasid_log2 } else { 0 };
         call.answer = Answer::Whole;
         Ok(())
     }
+}
+
+/// The capabilities that a kernel tells.
+fn capabilities(kernel: &Kernel) -> u64 {
+    let pasid = IOMMU_HW_CAP_PCI_PASID_EXEC | IOMMU_HW_CAP_PCI_PASID_PRIV;
+    let later =
+        [(Quirk::HwInfoPasid, pasid), (Quirk::HwInfoAts, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED)];
+    let known = later.iter().filter(|(quirk, _)| kernel.has(*quirk));
+    known.fold(IOMMU_HW_CAP_DIRTY_TRACKING, |all, (_, some)| all | some)
 }
 
 /// Copies data to a buffer of another length, cut or filled with zeros.

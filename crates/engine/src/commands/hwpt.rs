@@ -1,6 +1,9 @@
 //! The `IOMMU_HWPT_*` commands (`drivers/iommu/iommufd/hw_pagetable.c`).
 
+use std::sync::Arc;
+
 use mem::PAGE_SIZE;
+use profile::Quirk;
 use uapi::iommufd::{
     IOMMU_HWPT_DATA_NONE, IOMMU_HWPT_DIRTY_TRACKING_ENABLE, IOMMU_HWPT_FAULT_ID_VALID,
     IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR, iommu_hwpt_alloc, iommu_hwpt_get_dirty_bitmap,
@@ -16,10 +19,11 @@ use crate::hw::Requests;
 use crate::hwpt::{NestedHwpt, PagingHwpt};
 use crate::ioas::Ioas;
 use crate::ioas::domains::Leaf;
+use crate::ioas::map::last_byte;
 use crate::objects::{Object, ObjectId};
 use crate::state::State;
 use crate::task::{Task, UserData};
-use crate::viommu::Viommu;
+use crate::viommu::{Vdevice, Viommu};
 
 /// More requests than any program has (`IOMMU_HWPT_INVALIDATE_ENTRY_NUM_MAX`).
 const MAX_REQUESTS: u32 = 1 << 19;
@@ -31,8 +35,13 @@ impl Handler for HwptAlloc {
 
     fn run(call: &mut Call<'_, iommu_hwpt_alloc>) -> Result<(), Refusal> {
         let cmd = call.cmd;
+        if !call.task.has(Quirk::HwptFlags) {
+            unused("flags", cmd.flags.into())?;
+        }
         unused("__reserved", cmd.__reserved.into())?;
-        if (cmd.data_type == IOMMU_HWPT_DATA_NONE) != (cmd.data_len == 0) {
+        let untyped = cmd.data_type == IOMMU_HWPT_DATA_NONE && cmd.data_len != 0;
+        let empty = cmd.data_type != IOMMU_HWPT_DATA_NONE && cmd.data_len == 0;
+        if untyped || (empty && call.task.has(Quirk::HwptDataNeedsLength)) {
             let rule = "data with no type, or a type with no data";
             return Err(Refusal::Invalid { field: "data_len", value: cmd.data_len.into(), rule });
         }
@@ -68,6 +77,9 @@ fn alloc_on(
     data: UserData,
 ) -> Result<ObjectId, Refusal> {
     let pt = ObjectId(cmd.pt_id);
+    if !task.has(Quirk::HwptPtIdEinval) {
+        state.objects.get::<Ioas>(cmd.pt_id)?;
+    }
     let wrong = Refusal::WrongKind { wanted: "IOAS, nesting parent or vIOMMU", id: pt };
     match state.objects.find(cmd.pt_id) {
         Ok(Object::Ioas(_)) => {
@@ -76,7 +88,7 @@ fn alloc_on(
         }
         Ok(Object::Paging(_)) => state.nested_alloc(task, pt, device, cmd.flags, data),
         Ok(Object::Viommu(viommu)) => {
-            if !std::ptr::addr_eq(viommu.hw, state.objects.at::<Device>(device).hw) {
+            if !Arc::ptr_eq(&viommu.hw, &state.objects.at::<Device>(device).hw) {
                 let rule = "the device is behind another IOMMU than the vIOMMU";
                 return Err(Refusal::Invalid { field: "dev_id", value: cmd.dev_id.into(), rule });
             }
@@ -130,14 +142,22 @@ impl Handler for GetDirtyBitmap {
         let mut state = call.context.state.lock();
         let (ioas, domain, dirty_ops) = domain_of(&state, cmd.hwpt_id)?;
         let ioas = state.objects.at_mut::<Ioas>(ioas);
-        let last = check_range(cmd, ioas.iova_alignment)?;
+        let last = check_range(&call.task, cmd, ioas.iova_alignment)?;
         if !dirty_ops {
             return Err(Refusal::Unsupported { field: "hwpt_id", value: cmd.hwpt_id.into() });
         }
         call.task.allocate()?;
+        if !call.task.has(Quirk::DirtyBitmapPinsLate) {
+            let byte: u8 = call.task.load(cmd.data, "data").map_err(|_| Refusal::NoMemory)?;
+            call.task.store(cmd.data, &byte, "data").map_err(|_| Refusal::NoMemory)?;
+        }
         let clear = cmd.flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR == 0;
-        let leaves = ioas.take_dirty(domain, cmd.iova, last, clear);
-        for leaf in leaves {
+        for leaf in ioas.take_dirty(domain, cmd.iova, last, clear) {
+            let leaf = if call.task.has(Quirk::DirtyWholeLeaf) {
+                leaf
+            } else {
+                leaf.within(cmd.iova, last)
+            };
             mark(&call.task, cmd, leaf);
         }
         Ok(())
@@ -145,8 +165,17 @@ impl Handler for GetDirtyBitmap {
 }
 
 /// `iommufd_check_iova_range`: returns the last byte.
-fn check_range(cmd: &iommu_hwpt_get_dirty_bitmap, alignment: u64) -> Result<u64, Refusal> {
-    let last = crate::ioas::map::last_byte("iova", cmd.iova, cmd.length)?;
+fn check_range(
+    task: &Task<'_>,
+    cmd: &iommu_hwpt_get_dirty_bitmap,
+    alignment: u64,
+) -> Result<u64, Refusal> {
+    let last = if cmd.length == 0 && !task.has(Quirk::DirtyBitmapNeedsLength) {
+        let wrapped = cmd.iova.checked_add(u64::MAX);
+        wrapped.ok_or(Refusal::Overflow { field: "iova", value: cmd.iova })?
+    } else {
+        last_byte("iova", cmd.iova, cmd.length)?
+    };
     let end = last.wrapping_add(1);
     let refuse = |field, value, rule| Err(Refusal::Invalid { field, value, rule });
     if (cmd.iova | end) & (alignment - 1) != 0 {
@@ -208,10 +237,11 @@ impl Handler for Invalidate {
             if cmd.data_uptr == 0 {
                 return refuse("data_uptr", 0, "requests without data");
             }
-            if cmd.entry_len == 0 || u64::from(cmd.entry_len) > PAGE_SIZE {
+            let limits = call.task.has(Quirk::InvalidateLimits);
+            if cmd.entry_len == 0 || (limits && u64::from(cmd.entry_len) > PAGE_SIZE) {
                 return refuse("entry_len", cmd.entry_len.into(), "must be 1..=4096");
             }
-            if cmd.entry_num > MAX_REQUESTS {
+            if limits && cmd.entry_num > MAX_REQUESTS {
                 return refuse("entry_num", cmd.entry_num.into(), "must be at most 524288");
             }
         }
@@ -242,16 +272,21 @@ fn invalidate(
             Ok(it.hw.invalidate_nested(task, &mut it.domain, requests))
         }
         Object::Viommu(it) => {
-            let hw = it.hw;
+            let hw = Arc::clone(&it.hw);
             let viommu = ObjectId(id);
             Ok(hw.invalidate_viommu(task, requests, &mut |virt_id, apply| {
                 let vdevice = state.objects.at::<Viommu>(viommu).vdevs.get(&virt_id).copied();
                 let Some(vdevice) = vdevice else { return false };
-                let device = state.objects.at::<crate::viommu::Vdevice>(vdevice).device;
-                apply(&mut state.objects.at_mut::<Device>(device).hw_state);
+                let device = state.objects.at::<Vdevice>(vdevice).device;
+                if state.objects.is_alive(device) {
+                    apply(&mut state.objects.at_mut::<Device>(device.id).hw_state);
+                }
                 true
             }))
         }
-        _ => Err(Refusal::WrongKind { wanted: "nested hwpt or vIOMMU", id: ObjectId(id) }),
+        _ if task.has(Quirk::InvalidateWrongKindEinval) => {
+            Err(Refusal::WrongKind { wanted: "nested hwpt or vIOMMU", id: ObjectId(id) })
+        }
+        _ => Err(Refusal::NoSuchObject { kind: "nested hwpt", id: ObjectId(id) }),
     }
 }

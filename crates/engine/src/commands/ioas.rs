@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::{AddressSpace, PAGE_SIZE};
+use profile::Quirk;
 use uapi::Errno;
 use uapi::iommufd::{
     IOMMU_IOAS_MAP_FIXED_IOVA, IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, iommu_ioas_alloc,
@@ -119,8 +120,8 @@ fn below_max(field: &'static str, value: u64) -> Result<(), Refusal> {
     if value == u64::MAX { Err(Refusal::Overflow { field, value }) } else { Ok(()) }
 }
 
-fn has_right(flags: u32, prot: Prot) -> Result<(), Refusal> {
-    if prot.read || prot.write {
+fn has_right(task: &Task<'_>, flags: u32, prot: Prot) -> Result<(), Refusal> {
+    if prot.read || prot.write || !task.has(Quirk::MapNeedsRight) {
         return Ok(());
     }
     let rule = "neither READABLE nor WRITEABLE";
@@ -138,7 +139,7 @@ impl Handler for IoasMap {
         unused("__reserved", cmd.__reserved.into())?;
         below_max("iova", cmd.iova)?;
         below_max("length", cmd.length)?;
-        has_right(cmd.flags, prot)?;
+        has_right(&call.task, cmd.flags, prot)?;
         let mut state = call.context.state.lock();
         state.objects.get::<Ioas>(cmd.ioas_id)?;
         let at = fixed.then_some(cmd.iova);
@@ -173,11 +174,22 @@ impl Handler for IoasMapFile {
         let (fixed, prot) = map_flags(cmd.flags)?;
         below_max("iova", cmd.iova)?;
         below_max("length", cmd.length)?;
-        has_right(cmd.flags, prot)?;
+        has_right(&call.task, cmd.flags, prot)?;
         call.context.state.lock().objects.get::<Ioas>(cmd.ioas_id)?;
-        last_byte("start", cmd.start, cmd.length)?;
+        let dmabufs = call.task.has(Quirk::MapFileDmabuf);
+        if dmabufs {
+            last_byte("start", cmd.start, cmd.length)?;
+        }
         // the caller's descriptor is looked up without the lock, which its release may need
-        let (source, is_dmabuf) = file_source(&mut call.task, cmd)?;
+        let source = file_source(&mut call.task, cmd);
+        let leaks = call.task.has(Quirk::MapFileLeaks);
+        if leaks && matches!(source, Err(Refusal::NotOpen { .. })) {
+            call.context.state.lock().objects.hold(ObjectId(cmd.ioas_id));
+        }
+        let (source, is_dmabuf) = source?;
+        if !dmabufs && cmd.length != 0 {
+            last_byte("start", cmd.start, cmd.length)?;
+        }
         let mut state = call.context.state.lock();
         let account = if is_dmabuf { AccountMode::User } else { state.account };
         let start_byte = cmd.start % PAGE_SIZE;
@@ -194,7 +206,8 @@ impl Handler for IoasMapFile {
 
 /// The memory behind a descriptor, and whether it is a dma-buf (`iopt_map_file_pages`).
 fn file_source(task: &mut Task<'_>, cmd: &iommu_ioas_map_file) -> Result<(Source, bool), Refusal> {
-    if let Some(file) = task.caller.file(cmd.fd)
+    if task.has(Quirk::MapFileDmabuf)
+        && let Some(file) = task.caller.file(cmd.fd)
         && let Kind::Dmabuf(buffer) = &*file.0
     {
         return Ok((Pages::map_dmabuf(buffer, cmd.start, cmd.length)?, true));
@@ -214,7 +227,7 @@ impl Handler for IoasCopy {
     fn run(call: &mut Call<'_, iommu_ioas_copy>) -> Result<(), Refusal> {
         let cmd = &mut call.cmd;
         let mut state = call.context.state.lock();
-        if call.context.machine.has_test_command && cmd.flags & MOCK_FLAGS_ACCESS_SYZ != 0 {
+        if call.context.engine.machine.has_test_command && cmd.flags & MOCK_FLAGS_ACCESS_SYZ != 0 {
             cmd.flags &= !MOCK_FLAGS_ACCESS_SYZ;
             if let Ok(ioas) = state.objects.get::<Ioas>(cmd.src_ioas_id) {
                 cmd.src_iova = ioas.nth_area(cmd.src_iova);
@@ -224,7 +237,7 @@ impl Handler for IoasCopy {
         below_max("length", cmd.length)?;
         below_max("src_iova", cmd.src_iova)?;
         below_max("dst_iova", cmd.dst_iova)?;
-        has_right(cmd.flags, prot)?;
+        has_right(&call.task, cmd.flags, prot)?;
         let source = state.objects.get::<Ioas>(cmd.src_ioas_id)?;
         let pieces = source.pieces(&mut call.task, cmd.src_iova, cmd.length)?;
         let target = state.objects.get_mut::<Ioas>(cmd.dst_ioas_id)?;

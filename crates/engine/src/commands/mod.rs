@@ -12,7 +12,7 @@ mod viommu;
 use uapi::command::COMMANDS;
 
 use crate::call::Entry;
-use crate::machine::Machine;
+use crate::context::Context;
 
 #[rustfmt::skip] // one command, one line
 const ENTRIES: &[Entry] = &[
@@ -79,17 +79,21 @@ pub const STATUS: &[(u8, Status)] = &[
 ];
 
 /// The highest command number that this machine's kernel has a place for.
-pub(crate) fn last_nr(machine: &Machine) -> u8 {
-    ENTRIES.iter().map(|entry| entry.nr).filter(|nr| has(machine, *nr)).max().unwrap_or(0)
+pub(crate) fn last_nr(context: &Context) -> u8 {
+    let known = ENTRIES.iter().filter(|entry| known_size(context, entry).is_some());
+    known.map(|entry| entry.nr).max().unwrap_or(0)
 }
 
-/// The command with this number, if this machine's kernel has it.
-pub(crate) fn entry(machine: &Machine, nr: u8) -> Option<&'static Entry> {
-    ENTRIES.iter().find(|entry| entry.nr == nr).filter(|_| has(machine, nr))
+/// The command with this number and the size of its argument, if this machine's kernel has it.
+pub(crate) fn entry(context: &Context, nr: u8) -> Option<(&'static Entry, usize)> {
+    let entry = ENTRIES.iter().find(|entry| entry.nr == nr)?;
+    Some((entry, known_size(context, entry)?))
 }
 
-fn has(machine: &Machine, nr: u8) -> bool {
-    nr != uapi::selftest::IOMMU_TEST_CMD as u8 || machine.has_test_command
+fn known_size(context: &Context, entry: &Entry) -> Option<usize> {
+    let is_test = entry.nr == uapi::selftest::IOMMU_TEST_CMD as u8;
+    let engine = &context.engine;
+    entry.size_in(engine.kernel).filter(|_| !is_test || engine.machine.has_test_command)
 }
 
 // every command of the header has an entry and a status

@@ -9,6 +9,7 @@ use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 
 use mem::PAGE_SIZE;
+use profile::Quirk;
 use uapi::vfio::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -28,7 +29,7 @@ pub(crate) fn ioctl(
     cmd: u32,
     arg: u64,
 ) -> Result<i64, Refusal> {
-    let mut task = Task { caller, pins: &context.pins };
+    let mut task = context.task(caller);
     match cmd {
         VFIO_GET_API_VERSION => Ok(VFIO_API_VERSION.into()),
         VFIO_SET_IOMMU => set_iommu(&mut context.state.lock(), arg).map(|()| 0),
@@ -118,8 +119,13 @@ fn unmap_dma(context: &Context, task: &mut Task<'_>, arg: u64) -> Result<(), Ref
             .and_then(|last| unmap(&mut state, ioas, request.iova, last))
     };
     drop(state);
+    let all = request.flags & VFIO_DMA_UNMAP_FLAG_ALL != 0;
     let (bytes, result) = match result {
+        Ok(0) if !all && !task.has(Quirk::UnmapDmaOfNothing) => {
+            (0, Err(Refusal::NotFound { what: "iova", value: request.iova }))
+        }
         Ok(bytes) => (bytes, Ok(())),
+        Err((_, refusal)) if !task.has(Quirk::UnmapDmaReportsPart) => (0, Err(refusal)),
         Err((bytes, refusal)) => (bytes, Err(refusal)),
     };
     request.size = bytes;
@@ -191,14 +197,15 @@ fn capabilities(task: &Task<'_>, ioas: &Ioas, arg: u64, argsz: usize) -> Result<
         list.extend_from_slice(vfio_iova_range { start, end: last }.as_bytes());
     }
     let first = size_of::<vfio_iommu_type1_info>();
-    let second = first + size_of_val(&avail).next_multiple_of(8);
+    let align = if task.has(Quirk::InfoCapabilitiesAligned) { 8 } else { 1 };
+    let second = first + size_of_val(&avail).next_multiple_of(align);
     store_if_it_fits(task, arg, first, avail.as_bytes(), argsz)?;
     store_if_it_fits(task, arg, second, list.as_slice(), argsz)?;
     if argsz >= second {
         let next = first + offset_of!(vfio_info_cap_header, next);
         task.store(arg.wrapping_add(next as u64), &(second as u32), "argument")?;
     }
-    Ok(second + list.len().next_multiple_of(8))
+    Ok(second + list.len().next_multiple_of(align))
 }
 
 fn store_if_it_fits<T: IntoBytes + Immutable + ?Sized>(

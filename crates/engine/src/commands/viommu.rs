@@ -2,8 +2,10 @@
 //! (`drivers/iommu/iommufd/viommu.c`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mem::PAGE_SIZE;
+use profile::Quirk;
 use uapi::iommufd::{
     IOMMU_HW_QUEUE_TYPE_DEFAULT, IOMMU_VIOMMU_TYPE_DEFAULT, iommu_hw_queue_alloc,
     iommu_vdevice_alloc, iommu_viommu_alloc,
@@ -37,14 +39,16 @@ impl Handler for ViommuAlloc {
         let context = call.context;
         let mut state = context.state.lock();
         let device = device_id(&state, cmd.dev_id)?;
-        let hw = state.objects.at::<Device>(device).hw;
-        if !hw.has_viommu(cmd.r#type) {
-            return Err(unsupported);
+        let hw = Arc::clone(&state.objects.at::<Device>(device).hw);
+        let known = if hw.has_viommu(cmd.r#type) { Ok(()) } else { Err(unsupported) };
+        if call.task.has(Quirk::ViommuTypeFirst) {
+            known.clone()?;
         }
         if !state.objects.get::<PagingHwpt>(cmd.hwpt_id)?.nest_parent {
             let (value, rule) = (cmd.hwpt_id.into(), "no nesting parent");
             return Err(Refusal::Invalid { field: "hwpt_id", value, rule });
         }
+        known?;
         call.task.allocate()?;
         let parent = ObjectId(cmd.hwpt_id);
         let State { objects, regions, .. } = &mut *state;
@@ -80,11 +84,11 @@ impl Handler for VdeviceAlloc {
     fn run(call: &mut Call<'_, iommu_vdevice_alloc>) -> Result<(), Refusal> {
         let cmd = call.cmd;
         let mut state = call.context.state.lock();
-        let hw = state.objects.get::<Viommu>(cmd.viommu_id)?.hw;
+        let hw = Arc::clone(&state.objects.get::<Viommu>(cmd.viommu_id)?.hw);
         let viommu = ObjectId(cmd.viommu_id);
         let device = device_id(&state, cmd.dev_id)?;
         let it = state.objects.at::<Device>(device);
-        if !std::ptr::addr_eq(hw, it.hw) {
+        if !Arc::ptr_eq(&hw, &it.hw) {
             let rule = "the device is behind another IOMMU than the vIOMMU";
             return Err(Refusal::Invalid { field: "dev_id", value: cmd.dev_id.into(), rule });
         }
@@ -95,9 +99,12 @@ impl Handler for VdeviceAlloc {
         if state.objects.at::<Viommu>(viommu).vdevs.contains_key(&cmd.virt_id) {
             return Err(Refusal::Exists { what: "vDEVICE with virt_id", value: cmd.virt_id });
         }
-        let id = state.objects.add(Vdevice { viommu, device, virt_id: cmd.virt_id });
+        let handle = state.objects.handle(device);
+        let id = state.objects.add(Vdevice { viommu, device: handle, virt_id: cmd.virt_id });
         state.objects.hold(viommu);
-        state.objects.at_mut::<Device>(device).vdevice = Some(id);
+        if call.task.has(Quirk::VdeviceFollowsDevice) {
+            state.objects.at_mut::<Device>(device).vdevice = Some(id);
+        }
         state.objects.at_mut::<Viommu>(viommu).vdevs.insert(cmd.virt_id, id);
         call.publish_on_success(id);
         call.cmd.out_vdevice_id = id.0;
@@ -120,7 +127,7 @@ impl Handler for HwQueueAlloc {
         }
         last_byte("nesting_parent_iova", cmd.nesting_parent_iova, cmd.length)?;
         let mut state = call.context.state.lock();
-        let hw = state.objects.get::<Viommu>(cmd.viommu_id)?.hw;
+        let hw = Arc::clone(&state.objects.get::<Viommu>(cmd.viommu_id)?.hw);
         if !hw.has_queue(cmd.r#type) {
             return Err(unsupported);
         }

@@ -40,6 +40,8 @@ pub(crate) struct PagingDomain {
     /// A bit for each page size.
     pub page_sizes: u64,
     pub aperture: RangeInclusive<u64>,
+    /// Whether its record of written pages can be read only while it is kept.
+    pub dirty_needs_tracking: bool,
 }
 
 /// A change of what a device or one of its PASIDs is attached to.
@@ -85,7 +87,7 @@ pub(crate) struct ViommuMade {
 pub(crate) type ApplyToDevice<'a> = dyn FnMut(u64, &mut dyn FnMut(&mut DeviceState)) -> bool + 'a;
 
 /// A model of IOMMU hardware and its driver.
-pub(crate) trait Hardware: fmt::Debug + Sync {
+pub(crate) trait Hardware: fmt::Debug + Send + Sync {
     fn hw_info(&self, device: &DeviceState, wanted: u32) -> Result<HwInfo, Refusal>;
 
     fn has_dirty_tracking(&self, device: &DeviceState) -> bool;

@@ -8,7 +8,10 @@
 //!
 //! Its pages are 2 KiB, smaller than the CPU's, so that code which confuses the two is found.
 
+use std::ops::RangeInclusive;
+
 use mem::{PAGE_SIZE, SharedFile};
+use profile::{Kernel, Quirk};
 use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_INFO_TYPE_DEFAULT,
     IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
@@ -30,17 +33,27 @@ use crate::viommu::Regions;
 /// All powers of two from 2 KiB that three levels of tables of 512 entries can hold.
 const PAGE_SIZES: u64 = ((1 << 38) - 1) & !(MOCK_PAGE_SIZE - 1);
 
+/// All powers of two from 4 KiB that AMDv1 tables of six levels can hold.
+const AMDV1_PAGE_SIZES: u64 = ((1 << 52) - 1) & !(PAGE_SIZE - 1);
+
+/// What the default tables may translate.
+const APERTURE: RangeInclusive<u64> = MOCK_APERTURE_START..=MOCK_APERTURE_LAST;
+
 /// What 38 bits of address reach: the aperture of huge tables.
 const HUGE_APERTURE_LAST: u64 = (1 << 38) - 1;
 
-/// The mock hardware.
+/// The mock hardware, as a kernel has it.
 #[derive(Debug)]
-pub(crate) struct Selftest;
+pub(crate) struct Selftest {
+    pub kernel: &'static Kernel,
+}
 
 /// A mock device.
 #[derive(Debug)]
 pub(crate) struct MockDevice {
     no_dirty: bool,
+    /// Its tables have 1 MiB pages (before generic_pt).
+    huge: bool,
     pub max_pasids: u32,
     pub cache: [u32; MOCK_DEV_CACHE_NUM as usize],
     /// The vIOMMU of the nested domain it is attached to, and its ID there.
@@ -63,8 +76,10 @@ pub(crate) struct MockHolder {
 }
 
 impl MockDevice {
-    pub fn new(flags: u32) -> Result<Self, Refusal> {
-        if flags & !(MOCK_FLAGS_DEVICE_NO_DIRTY | MOCK_FLAGS_DEVICE_PASID) != 0 {
+    pub fn new(flags: u32, kernel: &Kernel) -> Result<Self, Refusal> {
+        let huge = if kernel.has(Quirk::MockHuge) { MOCK_FLAGS_DEVICE_HUGE_IOVA } else { 0 };
+        let pasid = if kernel.has(Quirk::MockPasid) { MOCK_FLAGS_DEVICE_PASID } else { 0 };
+        if flags & !(MOCK_FLAGS_DEVICE_NO_DIRTY | huge | pasid) != 0 {
             let rule = "unknown bits";
             return Err(Refusal::Invalid { field: "dev_flags", value: flags.into(), rule });
         }
@@ -72,6 +87,7 @@ impl MockDevice {
         let pasid_bits = if flags & MOCK_FLAGS_DEVICE_PASID != 0 { MOCK_PASID_WIDTH } else { 0 };
         Ok(Self {
             no_dirty: flags & MOCK_FLAGS_DEVICE_NO_DIRTY != 0,
+            huge: flags & MOCK_FLAGS_DEVICE_HUGE_IOVA != 0,
             max_pasids: 1 << pasid_bits,
             cache: [IOMMU_TEST_DEV_CACHE_DEFAULT; _],
             viommu: None,
@@ -88,6 +104,43 @@ fn mock(state: &DeviceState) -> &MockDevice {
 
 fn unsupported(field: &'static str, value: u32) -> Refusal {
     Refusal::Unsupported { field, value: value.into() }
+}
+
+impl Selftest {
+    /// User data of a page table, which had only its first field before generic_pt.
+    fn load_config(&self, task: &Task<'_>, data: UserData) -> Result<iommu_hwpt_selftest, Refusal> {
+        const MIN: usize = size_of::<u32>();
+        let whole = size_of::<iommu_hwpt_selftest>();
+        let known = if self.kernel.has(Quirk::MockGenericPt) { whole } else { MIN };
+        data.load_known(task, IOMMU_HWPT_DATA_SELFTEST, MIN, known)
+    }
+
+    /// A domain of generic_pt, of the type that the user data names.
+    fn alloc_generic(
+        &self,
+        task: &mut Task<'_>,
+        data: Option<UserData>,
+    ) -> Result<PagingDomain, Refusal> {
+        let config = match data {
+            Some(data)
+                if data.kind != IOMMU_HWPT_DATA_SELFTEST && data.kind != IOMMU_HWPT_DATA_NONE =>
+            {
+                return Err(unsupported("data_type", data.kind));
+            }
+            Some(data) => self.load_config(task, data)?,
+            None => iommu_hwpt_selftest::default(),
+        };
+        task.allocate()?;
+        let (page_sizes, aperture) = match config.pagetable_type {
+            MOCK_IOMMUPT_DEFAULT => (PAGE_SIZES, APERTURE),
+            MOCK_IOMMUPT_HUGE => (MOCK_HUGE_PAGE_SIZE | PAGE_SIZE, 0..=HUGE_APERTURE_LAST),
+            MOCK_IOMMUPT_AMDV1 if self.kernel.has(Quirk::MockAmdv1) => {
+                (AMDV1_PAGE_SIZES, 0..=u64::MAX)
+            }
+            other => return Err(unsupported("pagetable_type", other)),
+        };
+        Ok(PagingDomain { page_sizes, aperture, dirty_needs_tracking: false })
+    }
 }
 
 impl Hardware for Selftest {
@@ -121,27 +174,16 @@ impl Hardware for Selftest {
         if request.flags & !FLAGS != 0 || (dirty && mock(device).no_dirty) {
             return Err(unsupported("flags", request.flags));
         }
-        let config = match request.data {
-            Some(data)
-                if data.kind != IOMMU_HWPT_DATA_SELFTEST && data.kind != IOMMU_HWPT_DATA_NONE =>
-            {
-                return Err(unsupported("data_type", data.kind));
-            }
-            Some(data) => data.load(task, IOMMU_HWPT_DATA_SELFTEST, size_of::<u32>())?,
-            None => iommu_hwpt_selftest::default(),
-        };
-        task.allocate()?;
-        match config.pagetable_type {
-            MOCK_IOMMUPT_DEFAULT => Ok(PagingDomain {
-                page_sizes: PAGE_SIZES,
-                aperture: MOCK_APERTURE_START..=MOCK_APERTURE_LAST,
-            }),
-            MOCK_IOMMUPT_HUGE => Ok(PagingDomain {
-                page_sizes: MOCK_HUGE_PAGE_SIZE | PAGE_SIZE,
-                aperture: 0..=HUGE_APERTURE_LAST,
-            }),
-            other => Err(unsupported("pagetable_type", other)),
+        if self.kernel.has(Quirk::MockGenericPt) {
+            return self.alloc_generic(task, request.data);
         }
+        if let Some(data) = request.data {
+            return Err(unsupported("data_type", data.kind));
+        }
+        task.allocate()?;
+        let huge = if mock(device).huge { MOCK_HUGE_PAGE_SIZE } else { 0 };
+        let page_sizes = MOCK_PAGE_SIZE | huge;
+        Ok(PagingDomain { page_sizes, aperture: APERTURE, dirty_needs_tracking: true })
     }
 
     fn has_nesting(&self) -> bool {
@@ -160,8 +202,7 @@ impl Hardware for Selftest {
         if data.kind != IOMMU_HWPT_DATA_SELFTEST {
             return Err(unsupported("data_type", data.kind));
         }
-        let config: iommu_hwpt_selftest =
-            data.load(task, IOMMU_HWPT_DATA_SELFTEST, size_of::<u32>())?;
+        let config = self.load_config(task, data)?;
         task.allocate()?;
         Ok(Nested::Selftest(MockNested { iotlb: [config.iotlb; _] }))
     }
@@ -169,7 +210,9 @@ impl Hardware for Selftest {
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
         let DeviceState::Selftest(device) = device;
         if attach.pasid == NO_PASID {
-            device.attach_rid(attach)
+            let looks_up = self.kernel.has(Quirk::MockNeedsVdevice);
+            let viommu = attach.viommu.filter(|_| looks_up);
+            device.attach_rid(Attach { viommu, ..attach })
         } else {
             device.attach_pasid(attach)
         }
@@ -324,7 +367,8 @@ fn load_requests(
     for index in 0..u64::from(requests.count) {
         let va = requests.va.wrapping_add(u64::from(requests.entry_len) * index);
         let length = requests.entry_len as usize;
-        commands.push(load_struct(&**task.memory(), va, length, "data_uptr")?);
+        let known = size_of::<iommu_viommu_invalidate_selftest>();
+        commands.push(load_struct(&**task.memory(), va, length, known, "data_uptr")?);
     }
     Ok(commands)
 }

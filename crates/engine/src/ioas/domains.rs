@@ -9,6 +9,7 @@ use super::map::hold;
 use super::space::Owner;
 use super::{Area, Ioas};
 use crate::Refusal;
+use crate::hw::PagingDomain;
 use crate::objects::ObjectId;
 use crate::task::Task;
 
@@ -20,6 +21,8 @@ pub(crate) struct DomainRef {
     pub page_sizes: u64,
     /// The IOVAs that the tables can translate.
     pub aperture: RangeInclusive<u64>,
+    /// Whether what was recorded can be read only while writes are recorded.
+    dirty_needs_tracking: bool,
     /// Whether the hardware records writes now.
     pub dirty_tracking: bool,
     /// First IOVA of each table entry marked dirty.
@@ -33,9 +36,19 @@ pub(crate) struct Leaf {
     pub size: u64,
 }
 
+impl Leaf {
+    /// The part within `start..=last`, which it meets.
+    pub fn within(self, start: u64, last: u64) -> Self {
+        let (from, to) = (self.start.max(start), (self.start + (self.size - 1)).min(last));
+        Self { start: from, size: to - from + 1 }
+    }
+}
+
 impl DomainRef {
-    pub fn new(hwpt: ObjectId, page_sizes: u64, aperture: RangeInclusive<u64>) -> Self {
-        Self { hwpt, page_sizes, aperture, dirty_tracking: false, dirty: BTreeSet::new() }
+    pub fn new(hwpt: ObjectId, domain: PagingDomain) -> Self {
+        let PagingDomain { page_sizes, aperture, dirty_needs_tracking } = domain;
+        let (dirty_tracking, dirty) = (false, BTreeSet::new());
+        Self { hwpt, page_sizes, aperture, dirty_needs_tracking, dirty_tracking, dirty }
     }
 
     /// The smallest page, in bytes.
@@ -223,7 +236,8 @@ impl Ioas {
     /// The dirty entries that translate `iova..=last`; with `clear` they are clean from now on.
     pub fn take_dirty(&mut self, domain: usize, iova: u64, last: u64, clear: bool) -> Vec<Leaf> {
         let mut leaves = Vec::new();
-        if self.domains[domain].dirty.is_empty() {
+        let it = &self.domains[domain];
+        if it.dirty.is_empty() || (it.dirty_needs_tracking && !it.dirty_tracking) {
             return leaves;
         }
         let (parts, _) = self.contiguous(iova, last);

@@ -66,7 +66,8 @@ impl Ioas {
                 iova
             }
             (None, Some(first)) => {
-                self.alloc_iova(first.pages.alignment_hint(first.start_byte), length)?
+                let address = first.pages.alignment_hint(first.start_byte);
+                self.alloc_iova(task.kernel, address, length)?
             }
             (None, None) => return Err(Refusal::NoSpace { length }),
         };

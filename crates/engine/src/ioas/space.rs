@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mem::PAGE_SIZE;
+use profile::{Kernel, Quirk};
 
 use super::Ioas;
 use crate::Refusal;
@@ -79,6 +80,8 @@ struct Wanted {
     length: u64,
     alignment: u64,
     page_offset: u64,
+    /// Whether a hole of one byte can be used.
+    one_byte: bool,
 }
 
 impl Wanted {
@@ -86,13 +89,14 @@ impl Wanted {
     fn fit(&self, start: u64, last: u64) -> Option<u64> {
         let aligned = start.checked_add(self.alignment - 1)? & !(self.alignment - 1);
         let at = aligned | self.page_offset;
-        (at < last && last - at >= self.length - 1).then_some(at)
+        let room = at < last || (at == last && self.one_byte);
+        (room && last - at >= self.length - 1).then_some(at)
     }
 }
 
 impl Ioas {
     /// Finds a free range of `length` bytes for memory at `address` (`iopt_alloc_iova`). Never 0.
-    pub fn alloc_iova(&self, address: u64, length: u64) -> Result<u64, Refusal> {
+    pub fn alloc_iova(&self, kernel: &Kernel, address: u64, length: u64) -> Result<u64, Refusal> {
         if length == 0 || length >= u64::MAX / 2 {
             return Err(Refusal::Overflow { field: "length", value: length });
         }
@@ -100,12 +104,15 @@ impl Ioas {
         if address != 0 {
             alignment = alignment.min(1 << address.trailing_zeros());
         }
-        alignment = alignment.min(MAX_ALIGNMENT);
+        if kernel.has(Quirk::IovaAlignmentCapped) {
+            alignment = alignment.min(MAX_ALIGNMENT);
+        }
         if alignment < self.iova_alignment {
             let rule = "less aligned than the IOAS demands";
             return Err(Refusal::Invalid { field: "address", value: address, rule });
         }
-        let wanted = Wanted { length, alignment, page_offset: address % PAGE_SIZE };
+        let one_byte = !kernel.has(Quirk::IovaHoleOfTwo);
+        let wanted = Wanted { length, alignment, page_offset: address % PAGE_SIZE, one_byte };
         for (start, last) in self.allowed_spans() {
             let Some(start) = wanted.fit(start, last) else { continue };
             if let Some(iova) = self.first_hole(start, last, wanted) {
@@ -291,7 +298,7 @@ mod tests {
             let lowest = (1..PAGES).filter(|page| page.is_multiple_of(alignment)).find(|page| {
                 (*page..page + length).all(|page| free.get(page as usize) == Some(&true))
             });
-            let found = ioas.alloc_iova(address, length * PAGE_SIZE);
+            let found = ioas.alloc_iova(Kernel::newest(), address, length * PAGE_SIZE);
             prop_assert_eq!(found.ok(), lowest.map(|page| page * PAGE_SIZE));
         }
 

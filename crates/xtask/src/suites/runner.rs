@@ -30,6 +30,8 @@ pub enum Under {
     Softiommu {
         /// The argument of `--machine`.
         machine: String,
+        /// The argument of `--kernel`; the newest where there is none.
+        kernel: Option<String>,
     },
 }
 
@@ -98,9 +100,13 @@ impl Job {
             Some(stage) => copy_to(stage, program),
             None => Ok(program.to_path_buf()),
         };
-        if let Under::Softiommu { machine } = &self.under {
+        if let Under::Softiommu { machine, kernel } = &self.under {
             words.push(place(&workspace.release("softiommu"))?.into());
-            words.extend(["run", "--machine", machine, "--"].map(Into::into));
+            words.extend(["run", "--machine", machine].map(Into::into));
+            if let Some(kernel) = kernel {
+                words.extend(["--kernel", kernel].map(Into::into));
+            }
+            words.push("--".into());
         }
         words.push(place(&self.program)?.into());
         words.extend(self.arguments.iter().cloned());

@@ -1,6 +1,7 @@
 //! Looking behind the user API: what a domain shows, who holds a page, what a register says.
 
 use mem::PAGE_SIZE;
+use profile::Quirk;
 use uapi::selftest::*;
 
 use super::TestCall;
@@ -33,14 +34,19 @@ fn domain(state: &State, hwpt: u32) -> Result<(ObjectId, usize), Refusal> {
 /// Every page shown at an IOVA must be the page at an address (`iommufd_test_md_check_pa`).
 pub(super) fn map(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     let args: iommu_test_check_map = call.cmd.args_as();
+    let aligned = |step| {
+        let aligned = (args.iova | args.length | args.uptr).is_multiple_of(step);
+        let fits = args.uptr.checked_add(args.length).is_some();
+        if aligned && fits { Ok(()) } else { Err(unequal("uptr", args.uptr)) }
+    };
+    if !call.task.has(Quirk::MockGenericPt) {
+        aligned(MOCK_PAGE_SIZE)?;
+    }
     let state = call.context.state.lock();
     let (ioas, domain) = domain(&state, call.cmd.id)?;
     let ioas = state.objects.at::<Ioas>(ioas);
     let step = ioas.domains[domain].granule();
-    let aligned = (args.iova | args.length | args.uptr).is_multiple_of(step);
-    if !aligned || args.uptr.checked_add(args.length).is_none() {
-        return Err(unequal("uptr", args.uptr));
-    }
+    aligned(step)?;
     for at in (0..args.length).step_by(step as usize) {
         let page = user_page(&call.task, args.uptr + at)?;
         let wanted = (page, (args.uptr + at) % PAGE_SIZE);
@@ -117,7 +123,7 @@ pub(super) fn dirty(call: &mut TestCall<'_>) -> Result<(), Refusal> {
         return refuse("length", args.length);
     }
     let count = args.length / args.page_size;
-    if count > DIRTY_MAX {
+    if count > DIRTY_MAX && call.task.has(Quirk::MockDirtyLimit) {
         return Err(Refusal::Overflow { field: "length", value: args.length });
     }
     let mut state = call.context.state.lock();
@@ -131,9 +137,15 @@ pub(super) fn dirty(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     call.task.memory().read(args.uptr, &mut bits).map_err(Refusal::bad("uptr"))?;
     let marked = (0..count).filter(|at| bits[*at as usize / 8] & (1 << (at % 8)) != 0);
     args.out_nr_dirty = 0;
+    let generic = call.task.has(Quirk::MockGenericPt);
     for at in marked {
-        ioas.mark_dirty(domain, args.iova.wrapping_add(at * args.page_size));
-        args.out_nr_dirty += 1;
+        let iova = args.iova.wrapping_add(at * args.page_size);
+        // before generic_pt the entry was looked up by the number of the caller's page
+        let iova = if generic { iova } else { iova / args.page_size * MOCK_PAGE_SIZE };
+        if generic || ioas.area_at(iova).is_some() {
+            ioas.mark_dirty(domain, iova);
+            args.out_nr_dirty += 1;
+        }
     }
     call.cmd.set_args(&args);
     call.answer = Answer::Whole;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use profile::Quirk;
 use uapi::iommufd::{
     IOMMU_PGFAULT_FLAGS_LAST_PAGE, IOMMU_PGFAULT_FLAGS_PASID_VALID, iommu_hwpt_pgfault,
 };
@@ -29,7 +30,11 @@ const DMABUF_MAX: u64 = 512 * mem::PAGE_SIZE;
 
 pub(super) fn add_reserved(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     let args: iommu_test_add_reserved = call.cmd.args_as();
-    let last = last_byte("start", args.start, args.length)?;
+    let last = if call.task.has(Quirk::MockReservedChecked) {
+        last_byte("start", args.start, args.length)?
+    } else {
+        args.start.wrapping_add(args.length).wrapping_sub(1)
+    };
     let mut state = call.context.state.lock();
     let ioas = state.objects.get_mut::<Ioas>(call.cmd.id)?;
     ioas.reserve(&mut call.task, args.start, last, Owner::Test)
@@ -48,7 +53,9 @@ pub(super) fn mock_domain(call: &mut TestCall<'_>, flags: u32) -> Result<(), Ref
     let mut args: iommu_test_mock_domain = call.cmd.args_as();
     args.out_hwpt_id = hwpt.0;
     args.out_stdev_id = holder.0;
-    args.out_idev_id = device.0;
+    if call.task.has(Quirk::MockTellsDevice) {
+        args.out_idev_id = device.0;
+    }
     call.cmd.set_args(&args);
     call.answer = Answer::Whole;
     Ok(())
@@ -60,10 +67,10 @@ fn bind(
     call: &mut TestCall<'_>,
     flags: u32,
 ) -> Result<(ObjectId, ObjectId), Refusal> {
-    let mock = MockDevice::new(flags)?;
+    let mock = MockDevice::new(flags, call.task.kernel)?;
     call.task.allocate()?;
     let device = state.objects.add(Device {
-        hw: call.context.machine.mock,
+        hw: Arc::clone(&call.context.engine.mock),
         hw_state: DeviceState::Selftest(mock),
         vdevice: None,
         attached: Default::default(),

@@ -18,6 +18,11 @@ impl Handler for Test {
 
     #[rustfmt::skip] // one operation, one line
     fn run(call: &mut TestCall<'_>) -> Result<(), Refusal> {
+        let generation = call.task.kernel.generation();
+        let since = OPERATIONS.iter().find(|(op, _)| *op == call.cmd.op).map(|(_, since)| *since);
+        if since.is_none_or(|since| generation < since) {
+            return Err(Refusal::Unsupported { field: "op", value: call.cmd.op.into() });
+        }
         match call.cmd.op {
             IOMMU_TEST_OP_ADD_RESERVED         => mock::add_reserved(call),
             IOMMU_TEST_OP_MOCK_DOMAIN          => mock::mock_domain(call, 0),

@@ -1,0 +1,304 @@
+//! Linux releases: `profiles/kernels.toml`.
+//!
+//! A [`Kernel`] is a generation of the ABI and the stable release that it stands for, with the
+//! [`Quirk`]s of that release. The engine asks for a quirk by its name, never for a release.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::LazyLock;
+
+use thiserror::Error;
+use uapi::Generation;
+
+use crate::text::{Result, Source, Table, Value, nearest};
+
+macro_rules! quirks {
+    ($($variant:ident = $name:literal,)+) => {
+        /// A behaviour that not every release has. What it is stands in `profiles/kernels.toml`.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Quirk {
+            $($variant,)+
+        }
+
+        impl Quirk {
+            /// Every quirk.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its name in the file.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+quirks! {
+    HwptFlags = "hwpt-flags",
+    HwptPtIdEinval = "hwpt-pt-id-einval",
+    HwptDataNeedsLength = "hwpt-data-needs-length",
+    HwptFaultId = "hwpt-fault-id",
+    HwptFaultIdPaging = "hwpt-fault-id-paging",
+    HwptFaultIdMasked = "hwpt-fault-id-masked",
+    HwptParentWithoutFaults = "hwpt-parent-without-faults",
+    HwptPasid = "hwpt-pasid",
+    ReplaceLeavesFaults = "replace-leaves-faults",
+    HwInfoPasid = "hw-info-pasid",
+    HwInfoInputType = "hw-info-input-type",
+    HwInfoAts = "hw-info-ats",
+    InvalidateWrongKindEinval = "invalidate-wrong-kind-einval",
+    InvalidateLimits = "invalidate-limits",
+    DirtyBitmapNeedsLength = "dirty-bitmap-needs-length",
+    DirtyBitmapPinsLate = "dirty-bitmap-pins-late",
+    DirtyWholeLeaf = "dirty-whole-leaf",
+    FaultReadNeedsRoom = "fault-read-needs-room",
+    FaultReadKeeps = "fault-read-keeps",
+    FaultWriteEfault = "fault-write-efault",
+    VeventqDepthLimit = "veventq-depth-limit",
+    VeventqReadNeedsRoom = "veventq-read-needs-room",
+    VdeviceFollowsDevice = "vdevice-follows-device",
+    ViommuTypeFirst = "viommu-type-first",
+    Mmap = "mmap",
+    UnmapDmaOfNothing = "unmap-dma-of-nothing",
+    UnmapDmaReportsPart = "unmap-dma-reports-part",
+    InfoCapabilitiesAligned = "info-capabilities-aligned",
+    MapNeedsRight = "map-needs-right",
+    IovaAlignmentCapped = "iova-alignment-capped",
+    IovaHoleOfTwo = "iova-hole-of-two",
+    MapFileDmabuf = "map-file-dmabuf",
+    MapFileLeaks = "map-file-leaks",
+    MockGenericPt = "mock-generic-pt",
+    MockAmdv1 = "mock-amdv1",
+    MockPasid = "mock-pasid",
+    MockHuge = "mock-huge",
+    MockTellsDevice = "mock-tells-device",
+    MockNeedsVdevice = "mock-needs-vdevice",
+    MockReservedChecked = "mock-reserved-checked",
+    MockDirtyLimit = "mock-dirty-limit",
+}
+
+impl fmt::Display for Quirk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A Linux release.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kernel {
+    generation: Generation,
+    stands_for: String,
+    source: String,
+    quirks: BTreeSet<Quirk>,
+}
+
+/// No release has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown kernel \"{name}\"; {remedy}")]
+pub struct UnknownKernel {
+    name: String,
+    remedy: String,
+}
+
+const FILE: Source<'static> =
+    Source { name: "profiles/kernels.toml", text: include_str!("../../../profiles/kernels.toml") };
+
+static KERNELS: LazyLock<Vec<Kernel>> =
+    LazyLock::new(|| FILE.parse(read).expect("profiles/kernels.toml is tested"));
+
+impl Kernel {
+    /// Every release, oldest first.
+    pub fn all() -> &'static [Self] {
+        &KERNELS
+    }
+
+    /// The newest release.
+    pub fn newest() -> &'static Self {
+        KERNELS.last().expect("profiles/kernels.toml has a release")
+    }
+
+    /// The release of a generation.
+    pub fn of(generation: Generation) -> &'static Self {
+        let found = KERNELS.iter().find(|kernel| kernel.generation == generation);
+        found.expect("profiles/kernels.toml has every generation")
+    }
+
+    /// The release with this name: a generation, or the stable release that it stands for.
+    pub fn by_name(name: &str) -> Result<&'static Self, UnknownKernel> {
+        let named =
+            |kernel: &&Self| kernel.generation.to_string() == name || kernel.stands_for == name;
+        KERNELS
+            .iter()
+            .find(named)
+            .ok_or_else(|| UnknownKernel { name: name.to_owned(), remedy: remedy(name) })
+    }
+
+    /// The generation of its ABI; the name of the kernel.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The stable release that was read for it, such as `6.12.117`.
+    pub fn stands_for(&self) -> &str {
+        &self.stands_for
+    }
+
+    /// Where its facts are from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it has a quirk.
+    pub fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.generation.fmt(f)
+    }
+}
+
+/// What to ask for instead of an unknown name.
+fn remedy(name: &str) -> String {
+    let names: Vec<_> = KERNELS.iter().map(|kernel| kernel.generation.to_string()).collect();
+    let mut parts = name.split('.');
+    let number = |part: Option<&str>| part?.parse::<u32>().ok();
+    let release = (number(parts.next()), number(parts.next()));
+    if let (Some(major), Some(minor)) = release
+        && let Some(generation) = Generation::of_release(major, minor)
+    {
+        return format!("{major}.{minor} has the ABI of {generation}: ask for that");
+    }
+    match nearest(name, names.iter().map(String::as_str)) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("known: {}", names.join(", ")),
+    }
+}
+
+fn read(file: &Table<'_, '_>) -> Result<Vec<Kernel>> {
+    let mut kernels = file.each("release", |release| {
+        Ok(Kernel {
+            generation: generation(&release.need("generation")?)?,
+            stands_for: release.need("stands_for")?.string()?.to_owned(),
+            source: release.need("source")?.string()?.to_owned(),
+            quirks: BTreeSet::new(),
+        })
+    })?;
+    file.each("quirk", |row| {
+        let name = row.need("name")?;
+        let found = Quirk::ALL.iter().find(|quirk| Some(quirk.name()) == name.string().ok());
+        let names = || Quirk::ALL.iter().map(|quirk| quirk.name());
+        let quirk = *found.ok_or_else(|| name.unknown_name("quirk", names()))?;
+        let since = generation(&row.need("since")?)?;
+        let until = row.get("until").map(|until| generation(&until)).transpose()?;
+        let mut backports = Vec::new();
+        if let Some(list) = row.get("backports") {
+            for item in list.items()? {
+                let name = item.string()?;
+                let known = kernels.iter().map(|kernel| kernel.stands_for.as_str());
+                if !known.clone().any(|known| known == name) {
+                    return Err(item.unknown_name("release", known));
+                }
+                backports.push(name);
+            }
+        }
+        for key in ["says", "source"] {
+            row.need(key)?.string()?;
+        }
+        for kernel in &mut kernels {
+            let generation = kernel.generation;
+            let by_age = generation >= since && until.is_none_or(|until| generation < until);
+            if by_age || backports.contains(&kernel.stands_for.as_str()) {
+                kernel.quirks.insert(quirk);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(kernels)
+}
+
+fn generation(value: &Value<'_, '_>) -> Result<Generation> {
+    value.string()?.parse().map_err(|unknown| value.bad(unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_has_every_generation_and_quirk() {
+        let kernels = FILE.parse(read).unwrap();
+        let generations: Vec<_> = kernels.iter().map(Kernel::generation).collect();
+        assert_eq!(generations, Generation::ALL);
+        for quirk in Quirk::ALL {
+            let named = format!("name = \"{quirk}\"");
+            assert_eq!(FILE.text.matches(&named).count(), 1, "{quirk}");
+            let with = kernels.iter().filter(|kernel| kernel.has(*quirk)).count();
+            assert!(with > 0 && with < kernels.len(), "{quirk} tells no two releases apart");
+        }
+    }
+
+    #[test]
+    fn releases_by_name() {
+        #[rustfmt::skip] // one name, one line
+        let cases: &[(&str, Result<&str, &str>)] = &[
+            ("6.2",      Ok("6.4")),
+            ("6.4",      Ok("6.4")),
+            ("6.12",     Ok("6.12.117")),
+            ("6.12.117", Ok("6.12.117")),
+            ("7.3",      Ok("7.3.4")),
+            ("6.16",     Err("unknown kernel \"6.16\"; 6.16 has the ABI of 6.15: ask for that")),
+            ("6.5",      Err("unknown kernel \"6.5\"; 6.5 has the ABI of 6.2: ask for that")),
+            ("6.12.8",   Err("unknown kernel \"6.12.8\"; 6.12 has the ABI of 6.12: ask for that")),
+            ("6.20",     Err("unknown kernel \"6.20\"; did you mean 6.2?")),
+            ("newest",   Err("unknown kernel \"newest\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3")),
+        ];
+        for (name, expected) in cases {
+            let found = Kernel::by_name(name).map(Kernel::stands_for).map_err(|e| e.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_quirk_comes_and_goes() {
+        let has = |quirk, name| Kernel::by_name(name).unwrap().has(quirk);
+        #[rustfmt::skip] // one question, one line
+        let cases = [
+            (Quirk::InvalidateLimits,    "6.11", false),
+            (Quirk::InvalidateLimits,    "6.12", true),
+            (Quirk::InvalidateLimits,    "6.13", false),
+            (Quirk::InvalidateLimits,    "7.2",  true),
+            (Quirk::ReplaceLeavesFaults, "6.14", false),
+            (Quirk::ReplaceLeavesFaults, "7.1",  true),
+            (Quirk::ReplaceLeavesFaults, "7.2",  false),
+        ];
+        for (quirk, kernel, expected) in cases {
+            assert_eq!(has(quirk, kernel), expected, "{quirk} {kernel}");
+        }
+    }
+
+    #[test]
+    fn wrong_rows_are_named() {
+        let rows = "[[release]]\ngeneration = \"6.2\"\nstands_for = \"6.2.1\"\nsource = \"s\"\n\
+                    [[quirk]]\nname = \"mmap\"\nsince = \"6.17\"\nsays = \"x\"\nsource = \"s\"\n";
+        fn source(text: &str) -> Source<'_> {
+            Source { name: "k.toml", text }
+        }
+        assert!(source(rows).parse(read).is_ok());
+        #[rustfmt::skip] // one mistake, one line
+        let cases = [
+            ("\"mmap\"",      "\"mmpa\"",   "k.toml:6: `quirk[0].name` is \"mmpa\": no such quirk; did you mean \"mmap\"?"),
+            ("since",         "snice",      "k.toml:7: unknown key `quirk[0].snice`; did you mean `since`?"),
+            ("says = \"x\"",  "backports = [\"6.2.2\"]", "k.toml:8: `quirk[0].backports[0]` is \"6.2.2\": no such release; did you mean \"6.2.1\"?"),
+        ];
+        for (from, to, expected) in cases {
+            let wrong = rows.replace(from, to);
+            let found = source(&wrong).parse(read);
+            assert_eq!(found.unwrap_err().to_string(), expected);
+        }
+    }
+}
