@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use engine::{Caller, Engine, File, MACHINES, Node};
+use engine::{Caller, Engine, File, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, SharedFile};
 use parking_lot::Mutex;
-use profile::Kernel;
+use profile::{Kernel, Machine};
 use uapi::{Command, Errno};
 
 use crate::measure::Target;
@@ -37,7 +37,7 @@ impl Inside {
         let argument = Arc::new(Argument { id, bytes, accounts });
         let space: Arc<dyn AddressSpace> = Arc::clone(&argument) as _;
         let mut inside = Self { file: None, argument, space };
-        let engine = Engine::new(&MACHINES[0], Kernel::newest());
+        let engine = Engine::new(&Machine::all()[0], Kernel::newest());
         inside.file = engine.open(&mut inside, Node::Iommu).ok();
         inside
     }

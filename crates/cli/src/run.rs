@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
-use profile::Kernel;
+use profile::{Kernel, Machine};
 use supervisor::Ending;
 
 /// Exit status of a usage error, as of `env`, `timeout` and others.
@@ -20,7 +20,7 @@ pub const USAGE: u8 = 125;
 /// executed; 127 when there is no such program.
 #[derive(Args)]
 pub struct Options {
-    /// The machine to run on
+    /// The machine to run on: a name, or a file
     #[arg(long, default_value = "selftest", value_name = "MACHINE")]
     machine: String,
     /// The Linux release to behave as; the newest by default
@@ -47,6 +47,13 @@ pub fn run(options: Options) -> ExitCode {
             }
         },
     };
+    let machine = match Machine::load(&options.machine) {
+        Ok(machine) => machine,
+        Err(error) => {
+            eprintln!("softiommu: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let kernel = match options.kernel.as_deref().map(Kernel::by_name).transpose() {
         Ok(kernel) => kernel.unwrap_or(Kernel::newest()),
         Err(unknown) => {
@@ -55,7 +62,7 @@ pub fn run(options: Options) -> ExitCode {
         }
     };
     let ending = supervisor::run(&supervisor::Options {
-        machine: options.machine,
+        machine,
         kernel,
         program,
         arguments,

@@ -10,6 +10,8 @@ use crate::Refusal;
 use crate::events::FaultObject;
 use crate::hw::{Attach, DeviceState, Hardware};
 use crate::hwpt::HwptView;
+use crate::ioas::Ioas;
+use crate::ioas::space::Owner;
 use crate::objects::{Object, ObjectId};
 use crate::state::{PtMode, State};
 use crate::task::Task;
@@ -23,6 +25,8 @@ pub(crate) const NO_PASID: u32 = 0;
 pub(crate) struct Device {
     pub hw: Arc<dyn Hardware>,
     pub hw_state: DeviceState,
+    /// The IOMMU group of a PCI device: its devices are attached to the same.
+    pub group: Option<u32>,
     pub vdevice: Option<ObjectId>,
     /// By PASID; [`NO_PASID`] is the requester ID itself.
     pub attached: BTreeMap<u32, Attachment>,
@@ -101,17 +105,35 @@ impl State {
             return Err(Refusal::Busy { what: "the PASID", why: "it is attached already" });
         }
         let view = self.view(hwpt)?;
-        if task.should_fail() {
-            let rule = "made to fail by a test";
-            return Err(Refusal::Invalid { field: "pt_id", value: hwpt.0.into(), rule });
+        self.check_group(device, pasid, hwpt)?;
+        self.reserve_for(task, device, pasid, view)?;
+        let attached = self.attach_reserved(task, device, pasid, hwpt, view);
+        if let Err(refusal) = attached {
+            self.unreserve_for(device, pasid, view.ioas);
+            return Err(refusal);
         }
-        self.check_pasid(device, pasid, view)?;
-        task.allocate()?;
-        self.hardware_attach(device, pasid, Some(view), None)?;
         let attachment = Attachment::new(hwpt);
         self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
         self.objects.hold(hwpt);
         Ok(())
+    }
+
+    fn attach_reserved(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        hwpt: ObjectId,
+        view: HwptView,
+    ) -> Result<(), Refusal> {
+        if task.should_fail() {
+            let rule = "made to fail by a test";
+            return Err(Refusal::Invalid { field: "pt_id", value: hwpt.0.into(), rule });
+        }
+        self.check_faults(task, device, view)?;
+        self.check_pasid(device, pasid, view)?;
+        task.allocate()?;
+        self.hardware_attach(device, pasid, Some(hwpt), None)
     }
 
     /// `iommufd_device_do_replace`
@@ -131,11 +153,18 @@ impl State {
             return Ok(None);
         }
         let view = self.view(hwpt)?;
-        self.check_pasid(device, pasid, view)?;
-        task.allocate()?;
-        let old_view = self.hwpt(old.hwpt);
-        self.hardware_attach(device, pasid, Some(view), old_view)?;
-        let old_fault = old_view.and_then(|view| view.fault);
+        let old_view = self.view(old.hwpt)?;
+        let moves = view.ioas != old_view.ioas;
+        if moves {
+            self.reserve_for(task, device, pasid, view)?;
+        }
+        let replaced = self.replace_reserved(task, device, pasid, (hwpt, view), old.hwpt);
+        if moves {
+            let left = if replaced.is_ok() { old_view.ioas } else { view.ioas };
+            self.unreserve_for(device, pasid, left);
+        }
+        replaced?;
+        let old_fault = old_view.fault;
         if !task.has(Quirk::ReplaceLeavesFaults) || old_fault == view.fault {
             self.answer_faults(old);
         }
@@ -145,14 +174,30 @@ impl State {
         Ok(Some(old.hwpt))
     }
 
+    fn replace_reserved(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        (hwpt, view): (ObjectId, HwptView),
+        old: ObjectId,
+    ) -> Result<(), Refusal> {
+        self.check_faults(task, device, view)?;
+        self.check_pasid(device, pasid, view)?;
+        task.allocate()?;
+        self.hardware_attach(device, pasid, Some(hwpt), Some(old))
+    }
+
     /// Ends an attachment and lets go of the hwpt; false when there was none
     /// (`iommufd_hw_pagetable_detach`).
     pub fn hwpt_detach(&mut self, device: ObjectId, pasid: u32) -> bool {
         let attached = self.objects.at_mut::<Device>(device).attached.remove(&pasid);
         let Some(attachment) = attached else { return false };
-        let old = self.hwpt(attachment.hwpt);
         // the blocked domain takes every device
-        let _ = self.hardware_attach(device, pasid, None, old);
+        let _ = self.hardware_attach(device, pasid, None, Some(attachment.hwpt));
+        if let Some(view) = self.hwpt(attachment.hwpt) {
+            self.unreserve_for(device, pasid, view.ioas);
+        }
         self.answer_faults(attachment);
         self.hwpt_put(attachment.hwpt);
         true
@@ -199,30 +244,93 @@ impl State {
         Ok(())
     }
 
+    /// Devices of one group are attached to the same (`iommufd_hw_pagetable_attach`).
+    fn check_group(&self, device: ObjectId, pasid: u32, hwpt: ObjectId) -> Result<(), Refusal> {
+        let Some(group) = self.objects.at::<Device>(device).group else { return Ok(()) };
+        let others = self.objects.iter().filter_map(|(_, object)| match object {
+            Object::Device(other) if other.group == Some(group) => other.attached.get(&pasid),
+            _ => None,
+        });
+        for attached in others {
+            if attached.hwpt != hwpt {
+                let rule = "another device of the IOMMU group is attached elsewhere";
+                return Err(Refusal::Unfit { rule });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the IOVAs that a device cannot use out of the IOAS
+    /// (`iopt_table_enforce_dev_resv_regions`); a PASID takes none.
+    fn reserve_for(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        pasid: u32,
+        view: HwptView,
+    ) -> Result<(), Refusal> {
+        if pasid != NO_PASID || (view.nested && !task.has(Quirk::ReservedForNested)) {
+            return Ok(());
+        }
+        let it = self.objects.at::<Device>(device);
+        for range in it.hw.reserved(&it.hw_state) {
+            let ioas = self.objects.at_mut::<Ioas>(view.ioas);
+            let reserved = ioas.reserve(task, *range.start(), *range.end(), Owner::Device(device));
+            if let Err(refusal) = reserved {
+                ioas.unreserve(Owner::Device(device));
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    fn unreserve_for(&mut self, device: ObjectId, pasid: u32, ioas: ObjectId) {
+        if pasid == NO_PASID {
+            self.objects.at_mut::<Ioas>(ioas).unreserve(Owner::Device(device));
+        }
+    }
+
+    /// Virtual functions share the page requests of their physical one
+    /// (`iommufd_hwpt_compatible_device`; up to 6.12 `iommufd_fault_iopf_enable`).
+    fn check_faults(
+        &self,
+        task: &Task<'_>,
+        device: ObjectId,
+        view: HwptView,
+    ) -> Result<(), Refusal> {
+        let facts = self.objects.at::<Device>(device).hw_state.facts();
+        let shared = facts.is_some_and(|facts| {
+            facts.virtual_function && (facts.pri || task.has(Quirk::FaultsRefusedForAnyVf))
+        });
+        if view.fault.is_some() && shared {
+            let rule = "a virtual function cannot have a fault queue";
+            return Err(Refusal::Unfit { rule });
+        }
+        Ok(())
+    }
+
     /// Tells the hardware (`iommu_attach_group_handle`, `iommu_attach_device_pasid` and their
     /// replace and detach forms, `drivers/iommu/iommu.c`).
     fn hardware_attach(
         &mut self,
         device: ObjectId,
         pasid: u32,
-        new: Option<HwptView>,
-        old: Option<HwptView>,
+        new: Option<ObjectId>,
+        old: Option<ObjectId>,
     ) -> Result<(), Refusal> {
-        let viommu = new.and_then(|new| new.viommu);
-        let virt_id = viommu.and_then(|viommu| self.virt_id_of(viommu, device));
-        let it = self.objects.at_mut::<Device>(device);
+        let faults = |hwpt| self.hwpt(hwpt).is_some_and(|view| view.fault.is_some());
         let attach = Attach {
             pasid,
-            blocked: new.is_none(),
-            dirty_ops: new.is_some_and(|new| new.dirty_ops),
-            viommu: viommu.map(|viommu| (viommu, virt_id)),
-            replaces: old.is_some(),
+            domain: new.and_then(|hwpt| self.domain(hwpt, device)),
+            faults: new.is_some_and(faults),
+            replaces: old.map(faults),
         };
+        let it = self.objects.at_mut::<Device>(device);
         it.hw.attach(&mut it.hw_state, attach)
     }
 
     /// The ID that a vIOMMU knows a device by (`iommufd_viommu_get_vdev_id`).
-    fn virt_id_of(&self, viommu: ObjectId, device: ObjectId) -> Option<u64> {
+    pub fn virt_id_of(&self, viommu: ObjectId, device: ObjectId) -> Option<u64> {
         let vdevs = &self.objects.at::<Viommu>(viommu).vdevs;
         let device = self.objects.handle(device);
         let known = |id: &ObjectId| self.objects.at::<Vdevice>(*id).device == device;

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::events::{FaultQueue, VeventQueue};
 use crate::objects::Handle;
 use crate::pages::Dmabuf;
+use crate::vfio::VfioFile;
 use crate::{Caller, Refusal, Signal};
 
 /// A device node that can be opened.
@@ -19,6 +20,8 @@ pub enum Node {
     Iommu,
     /// `/dev/vfio/vfio`, served by iommufd (`CONFIG_IOMMUFD_VFIO_CONTAINER`)
     VfioContainer,
+    /// `/dev/vfio/devices/vfioN`
+    VfioDevice(u32),
 }
 
 /// An open file. Clones are the same open file; the last one dropped releases it.
@@ -34,6 +37,7 @@ pub(crate) enum Kind {
     Vevent(VeventFile),
     Access(AccessFile),
     Dmabuf(Arc<Dmabuf>),
+    Vfio(VfioFile),
 }
 
 /// A fault queue being read. It is a user of its object.
@@ -91,6 +95,7 @@ impl File {
     pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
         match &*self.0 {
             Kind::Iommu(context) => call::ioctl(context, caller, cmd, arg),
+            Kind::Vfio(file) => file.ioctl(caller, cmd, arg),
             _ => Err(Refusal::UnknownCommand { cmd }),
         }
     }
@@ -122,6 +127,7 @@ impl File {
     ) -> Result<(Arc<SharedFile>, u64), Refusal> {
         match &*self.0 {
             Kind::Iommu(context) => context.mmap(offset, length, shared, exec),
+            Kind::Vfio(file) if !file.is_bound() => Err(Refusal::NotBound),
             _ => Err(Refusal::NoOperation { operation: "mmap" }),
         }
     }
@@ -163,6 +169,7 @@ impl File {
                 format!("access {id} with {items} pinned ranges")
             }
             Kind::Dmabuf(_) => "dma-buf".to_owned(),
+            Kind::Vfio(file) => file.describe(),
         }
     }
 }

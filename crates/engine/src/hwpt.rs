@@ -6,7 +6,7 @@ use profile::Quirk;
 
 use crate::Refusal;
 use crate::device::Device;
-use crate::hw::{Hardware, Nested, PagingRequest};
+use crate::hw::{Domain, Hardware, Nested, NestedRequest, PagingRequest, Table};
 use crate::ioas::Ioas;
 use crate::ioas::domains::DomainRef;
 use crate::objects::{Object, ObjectId};
@@ -21,7 +21,6 @@ use uapi::iommufd::{
 /// A page table that shows an IOAS.
 #[derive(Debug)]
 pub(crate) struct PagingHwpt {
-    pub hw: Arc<dyn Hardware>,
     pub ioas: ObjectId,
     pub nest_parent: bool,
     pub pasid_compat: bool,
@@ -30,6 +29,7 @@ pub(crate) struct PagingHwpt {
     /// Whether the hardware can record writes in it.
     pub dirty_ops: bool,
     pub fault: Option<ObjectId>,
+    pub table: Table,
 }
 
 /// A page table of a guest, over a nesting parent.
@@ -48,9 +48,9 @@ pub(crate) struct NestedHwpt {
 pub(crate) struct HwptView {
     pub pasid_compat: bool,
     pub auto_domain: bool,
-    pub dirty_ops: bool,
     pub nested: bool,
-    pub viommu: Option<ObjectId>,
+    /// Whose reserved IOVAs grow with a device.
+    pub ioas: ObjectId,
     pub fault: Option<ObjectId>,
 }
 
@@ -61,19 +61,29 @@ impl State {
             Object::Paging(it) => Some(HwptView {
                 pasid_compat: it.pasid_compat,
                 auto_domain: it.auto_domain,
-                dirty_ops: it.dirty_ops,
                 nested: false,
-                viommu: None,
+                ioas: it.ioas,
                 fault: it.fault,
             }),
             Object::Nested(it) => Some(HwptView {
                 pasid_compat: it.pasid_compat,
                 auto_domain: false,
-                dirty_ops: false,
                 nested: true,
-                viommu: it.viommu,
+                ioas: self.objects.at::<PagingHwpt>(it.parent).ioas,
                 fault: it.fault,
             }),
+            _ => None,
+        }
+    }
+
+    /// What a device is attached to with a hwpt, as its hardware sees it.
+    pub fn domain(&self, hwpt: ObjectId, device: ObjectId) -> Option<Domain> {
+        match self.objects.peek(hwpt)? {
+            Object::Paging(it) => Some(Domain::Paging(it.table)),
+            Object::Nested(it) => {
+                let viommu = it.viommu.map(|viommu| (viommu, self.virt_id_of(viommu, device)));
+                Some(Domain::nested(&it.domain, viommu))
+            }
             _ => None,
         }
     }
@@ -92,7 +102,7 @@ impl State {
         let unsupported = Refusal::Unsupported { field: "flags", value: flags.into() };
         let it = self.objects.at::<Device>(device);
         let hw = Arc::clone(&it.hw);
-        if flags & !paging_flags(task) != 0 {
+        if (flags != 0 && !hw.has_paging_flags()) || flags & !paging_flags(task) != 0 {
             return Err(unsupported);
         }
         if flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0 && !hw.has_dirty_tracking(&it.hw_state) {
@@ -135,13 +145,13 @@ impl State {
         self.objects.fill(
             id,
             PagingHwpt {
-                hw,
                 ioas,
                 nest_parent: request.flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0,
                 pasid_compat: request.flags & IOMMU_HWPT_ALLOC_PASID != 0,
                 auto_domain: false,
                 dirty_ops: request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
                 fault: None,
+                table: domain.table,
             },
         );
         if let Some(pasid) = attach {
@@ -174,11 +184,11 @@ impl State {
             return Err(Refusal::Unsupported { field: "pt_id", value: parent.0.into() });
         }
         let it = self.objects.at::<PagingHwpt>(parent);
-        if it.auto_domain || !it.nest_parent || !Arc::ptr_eq(&it.hw, &hw) {
-            let rule = "no nesting parent of this hardware";
+        if it.auto_domain || !it.nest_parent {
+            let rule = "no nesting parent";
             return Err(Refusal::Invalid { field: "pt_id", value: parent.0.into(), rule });
         }
-        self.nested_fill(task, hw, parent, None, flags, data)
+        self.nested_fill(task, hw, (parent, None), flags, data)
     }
 
     /// Makes a nested hwpt on a vIOMMU, unpublished (`iommufd_viommu_alloc_hwpt_nested`).
@@ -192,20 +202,25 @@ impl State {
         nested_request(task, flags, data)?;
         let it = self.objects.at::<Viommu>(viommu);
         let (hw, parent) = (Arc::clone(&it.hw), it.parent);
-        self.nested_fill(task, hw, parent, Some(viommu), flags, data)
+        self.nested_fill(task, hw, (parent, Some(viommu)), flags, data)
     }
 
     fn nested_fill(
         &mut self,
         task: &mut Task<'_>,
         hw: Arc<dyn Hardware>,
-        parent: ObjectId,
-        viommu: Option<ObjectId>,
+        (parent, viommu): (ObjectId, Option<ObjectId>),
         flags: u32,
         data: UserData,
     ) -> Result<ObjectId, Refusal> {
         task.allocate()?;
-        let domain = hw.alloc_nested(task, flags & !IOMMU_HWPT_FAULT_ID_VALID, data)?;
+        let request = NestedRequest {
+            flags: flags & !IOMMU_HWPT_FAULT_ID_VALID,
+            data,
+            parent: self.objects.at::<PagingHwpt>(parent).table,
+            through_viommu: viommu.is_some(),
+        };
+        let domain = hw.alloc_nested(task, request)?;
         self.objects.hold(viommu.unwrap_or(parent));
         Ok(self.objects.add(NestedHwpt {
             hw,

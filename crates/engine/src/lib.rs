@@ -11,7 +11,9 @@
 //! | [`objects`], [`state`] | the object table; how objects end |
 //! | [`ioas`], [`pages`] | I/O address spaces; the memory behind mappings |
 //! | [`hwpt`], [`device`], [`viommu`], [`events`], [`access`] | the other objects |
-//! | [`hw`], [`machine`] | models of hardware; the machines made of them |
+//! | [`hw`] | models of hardware |
+//! | [`vfio`] | VFIO devices: what binds hardware to a context |
+//! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
 //!
 //! Linux is the specification. Where an order of checks looks odd, it is Linux's, and the comment
@@ -30,55 +32,77 @@ mod file;
 mod hw;
 mod hwpt;
 mod ioas;
-mod machine;
 mod objects;
 mod pages;
 mod refusal;
 mod state;
+mod sysfs;
 mod task;
+mod vfio;
 mod viommu;
 
 use std::sync::Arc;
 
 use mem::PinBoard;
-use profile::Kernel;
+use parking_lot::Mutex;
+use profile::{Kernel, Machine};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status};
 pub use file::{File, Node};
-pub use machine::{MACHINES, Machine};
 pub use objects::ObjectId;
 pub use refusal::Refusal;
+pub use sysfs::{Entry, Tree};
 
 use context::Context;
 use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
+use vfio::{Function, Owners, VfioFile};
 
-/// One machine with its IOMMU and its kernel, shared by all programs that run on it.
+/// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
 #[derive(Debug)]
 pub struct Engine {
-    pub(crate) machine: &'static Machine,
+    pub(crate) machine: Machine,
     pub(crate) kernel: &'static Kernel,
     /// The hardware of the devices that the test command makes.
     pub(crate) mock: Arc<dyn Hardware>,
+    /// The PCI functions that VFIO offers, by the number in their device node's name.
+    pub(crate) functions: Vec<Function>,
+    pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
 }
 
 impl Engine {
     /// A machine with a kernel, in which nothing is open.
-    pub fn new(machine: &'static Machine, kernel: &'static Kernel) -> Arc<Self> {
+    pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
+        let models: Vec<_> = machine.iommus.iter().map(|iommu| hw::model(iommu, kernel)).collect();
+        let functions = machine.vfio_devices(kernel).filter_map(|device| {
+            let index = device.iommu?;
+            Some(Function {
+                facts: Arc::new(device.clone()),
+                hw: Arc::clone(models[index].as_ref()?),
+                isolated: machine.iommus[index].interrupt_remapping,
+            })
+        });
         Arc::new(Self {
-            machine,
             kernel,
             mock: Arc::new(Selftest { kernel }),
+            functions: functions.collect(),
+            owners: Mutex::default(),
             pins: Arc::default(),
+            machine: machine.clone(),
         })
     }
 
     /// The machine.
-    pub fn machine(&self) -> &'static Machine {
-        self.machine
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.kernel
     }
 
     /// `open(2)` of a device node.
@@ -90,8 +114,17 @@ impl Engine {
         let account = match node {
             Node::Iommu => AccountMode::User,
             Node::VfioContainer => AccountMode::Mm,
+            Node::VfioDevice(number) => return self.open_device(number),
         };
         let context = Context::new(Arc::clone(self), account);
         Ok(File::new(file::Kind::Iommu(Arc::new(context))))
+    }
+
+    fn open_device(self: &Arc<Self>, number: u32) -> Result<File, Refusal> {
+        let index = number as usize;
+        if index >= self.functions.len() {
+            return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
+        }
+        Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))
     }
 }

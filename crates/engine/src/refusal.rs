@@ -61,6 +61,40 @@ pub enum Refusal {
         /// What it must be.
         rule: &'static str,
     },
+    /// The page table and the device do not go together.
+    #[error("the page table does not fit the device: {rule}")]
+    Unfit {
+        /// Why.
+        rule: &'static str,
+    },
+    /// A mapping that can only be read, and a page table that holds none.
+    #[error(
+        "the mapping at IOVA {iova:#x} can only be read; nesting parents of this IOMMU hold no such mapping"
+    )]
+    ReadOnly {
+        /// The first byte.
+        iova: u64,
+    },
+    /// Another context has the device's IOMMU group.
+    #[error("IOMMU group {group} belongs to another context")]
+    Owned {
+        /// The group.
+        group: u32,
+    },
+    /// The device's interrupt messages could reach others.
+    #[error("the device's interrupts are not isolated: interrupt remapping is off")]
+    NotIsolated,
+    /// A VFIO device before it is bound.
+    #[error("the device is not bound to an iommufd")]
+    NotBound,
+    /// A number is too large for the table that would hold it.
+    #[error("{field} {value:#x} is beyond what can be attached")]
+    NoNumber {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
     /// Start plus length leaves the address space.
     #[error("{field} {value:#x} reaches beyond the address space")]
     Overflow {
@@ -232,7 +266,7 @@ impl Refusal {
             Self::UnknownCommand { .. }                    => Errno::ENOTTY,
             Self::BadAddress { .. } | Self::NotPinnable    => Errno::EFAULT,
             Self::TooShort { .. } | Self::Invalid { .. }
-                | Self::WrongKind { .. }                   => Errno::EINVAL,
+                | Self::Unfit { .. } | Self::ReadOnly { .. } | Self::NotBound | Self::WrongKind { .. }                   => Errno::EINVAL,
             Self::UnknownTail { .. }                       => Errno::E2BIG,
             Self::Unsupported { .. }                       => Errno::EOPNOTSUPP,
             Self::Overflow { .. }                          => Errno::EOVERFLOW,
@@ -240,9 +274,10 @@ impl Refusal {
             Self::InUse { .. } | Self::Busy { .. }         => Errno::EBUSY,
             Self::Exists { .. } | Self::Mapped { .. }      => Errno::EEXIST,
             Self::RangeInUse { .. }                        => Errno::EADDRINUSE,
-            Self::NoSpace { .. }                           => Errno::ENOSPC,
+            Self::NoSpace { .. } | Self::NoNumber { .. }   => Errno::ENOSPC,
             Self::ArrayTooShort { .. }                     => Errno::EMSGSIZE,
-            Self::NotPermitted { .. } | Self::NotExecutable => Errno::EPERM,
+            Self::NotPermitted { .. } | Self::NotExecutable | Self::Owned { .. }
+                | Self::NotIsolated                        => Errno::EPERM,
             Self::NoDevice { .. } | Self::NoOperation { operation: "mmap" } => Errno::ENODEV,
             Self::NoOperation { .. }                       => Errno::EINVAL,
             Self::Hardware { .. }                          => Errno::EIO,

@@ -46,7 +46,7 @@ pub enum BadFile {
         /// The most similar key that is known there.
         nearest: Option<String>,
         /// Every key that is known there.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// A key that must be there and is not.
     #[error("{file}:{line}: `{key}` is missing")]
@@ -123,7 +123,7 @@ impl<'d, 't> Table<'d, 't> {
     pub fn get(&self, key: &'static str) -> Option<Value<'d, 't>> {
         self.asked.borrow_mut().push(key);
         let value = self.entries.get(key)?;
-        let path = format!("{}{key}", self.path);
+        let path = self.path_of(key);
         Some(Value { source: self.source, path, span: value.span(), value: value.get_ref() })
     }
 
@@ -144,14 +144,14 @@ impl<'d, 't> Table<'d, 't> {
             Some(other) => BadFile::UnknownKey {
                 file,
                 line: self.source.line(&other.span()),
-                key: format!("{}{}", self.path, other.get_ref()),
+                key: self.path_of(other.get_ref()),
                 nearest: Some(key.to_owned()),
-                known: vec![key],
+                known: vec![key.to_owned()],
             },
             None => BadFile::MissingKey {
                 file,
                 line: self.source.line(&self.span),
-                key: format!("{}{key}", self.path),
+                key: self.path_of(key),
             },
         }
     }
@@ -167,22 +167,24 @@ impl<'d, 't> Table<'d, 't> {
         value.items()?.iter().map(|item| item.table(&mut read)).collect()
     }
 
+    /// The keys that are there.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    /// A key, with its tables.
+    pub fn path_of(&self, key: &str) -> String {
+        format!("{}{key}", self.path)
+    }
+
     /// Refuses what nobody asked for.
     fn finish(&self) -> Result<()> {
         let asked = self.asked.borrow();
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
             if !asked.contains(&name) {
-                let mut known: Vec<_> = asked.clone();
-                known.sort_unstable();
-                known.dedup();
-                return Err(BadFile::UnknownKey {
-                    file: self.source.name.to_owned(),
-                    line: self.source.line(&key.span()),
-                    key: format!("{}{name}", self.path),
-                    nearest: nearest(name, known.iter().copied()),
-                    known,
-                });
+                let place = (self.source, key.span(), self.path_of(name));
+                return Err(unknown_key(place, name, asked.iter().copied()));
             }
         }
         Ok(())
@@ -223,6 +225,12 @@ impl<'d, 't> Value<'d, 't> {
             Some(nearest) => self.bad(format!("no such {what}; did you mean \"{nearest}\"?")),
             None => self.bad(format!("no such {what}; known: {}", known.join(", "))),
         }
+    }
+
+    /// Refuses the key, which is a name, and tells the nearest that is known.
+    pub fn unknown_key<'k>(&self, known: impl Iterator<Item = &'k str>) -> BadFile {
+        let name = self.path.rsplit_once('.').map_or(&*self.path, |(_, name)| name);
+        unknown_key((self.source, self.span.clone(), self.path.clone()), name, known)
     }
 
     pub fn string(&self) -> Result<&'d str> {
@@ -286,6 +294,35 @@ impl<'d, 't> Value<'d, 't> {
     }
 }
 
+fn unknown_key<'k>(
+    (source, span, key): (Source<'_>, Range<usize>, String),
+    name: &str,
+    known: impl Iterator<Item = &'k str>,
+) -> BadFile {
+    let mut known: Vec<_> = known.map(str::to_owned).collect();
+    known.sort_unstable();
+    known.dedup();
+    let nearest = nearest(name, known.iter().map(String::as_str));
+    BadFile::UnknownKey {
+        file: source.name.to_owned(),
+        line: source.line(&span),
+        key,
+        nearest,
+        known,
+    }
+}
+
+/// Whether a name means a file, and not something shipped.
+pub(crate) fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
+}
+
+/// The text of a file.
+pub(crate) fn read_file(name: &str) -> Result<String> {
+    std::fs::read_to_string(name)
+        .map_err(|error| BadFile::Unreadable { file: name.to_owned(), reason: error.to_string() })
+}
+
 /// The known name that is most similar, if any is similar enough to be meant.
 pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
     let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
@@ -296,6 +333,8 @@ pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Case = (&'static str, Result<(&'static str, u64), &'static str>);
 
     fn read(text: &str) -> Result<(String, u64), String> {
         let source = Source { name: "x.toml", text };
@@ -311,7 +350,7 @@ mod tests {
     #[test]
     fn wrong_files_are_named() {
         #[rustfmt::skip] // one file, one line
-        let cases: &[(&str, Result<(&str, u64), &str>)] = &[
+        let cases: &[Case] = &[
             ("name = \"a\"",                               Ok(("a", 0))),
             ("name = \"a\"\n[[device]]\nwidth = 0x10\n[[device]]\nwidth = 4", Ok(("a", 20))),
             ("summary = \"a\"",                            Err("x.toml:1: `name` is missing")),

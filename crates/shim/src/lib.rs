@@ -13,14 +13,14 @@
 //! | [`image`] | this program image: its number and its connections, new after `fork` and `exec` |
 //! | [`call`] | one call: request, answer, descriptor |
 //! | [`name`] | which file a name means |
-//! | [`open`], [`stat`], [`stdio`], [`file`], [`memory`], [`close`] | the hooks |
+//! | [`open`], [`stat`], [`link`], [`stdio`], [`file`], [`memory`], [`close`] | the hooks |
 //!
 //! # Rules
 //!
 //! - A hook may run at any time after relocation: before our constructor, in a signal handler, in the
 //!   child of `vfork`. Nothing is locked, allocated, or kept in thread-local storage.
-//! - A plain system call is made directly, so `errno` is touched only when a hook fails. Only `fopen`
-//!   and `opendir` go on to libc's own.
+//! - A plain system call is made directly, so `errno` is touched only when a hook fails. Only `fopen`,
+//!   `opendir` and `realpath` go on to libc's own.
 //! - No libc function that is hooked here is called, not even through std: std's files and `println`
 //!   call `read` and `write`, and dropping an `OwnedFd` calls `close`.
 //! - Pointers of the program are passed on as numbers. The exceptions are names of files, which are
@@ -34,6 +34,7 @@ mod call;
 mod close;
 mod file;
 mod image;
+mod link;
 mod memory;
 mod name;
 mod open;
@@ -46,6 +47,7 @@ mod sys;
 extern "C" fn constructor() {
     let _ = run::current();
     stdio::resolve();
+    link::resolve();
 }
 
 // SAFETY: the section holds pointers to functions that the dynamic linker calls once, after those of

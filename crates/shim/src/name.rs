@@ -4,8 +4,8 @@ use core::ffi::{CStr, c_char, c_int};
 
 use rustix::fs::CWD;
 use wire::message::Node;
-use wire::page::SELFTEST;
-use wire::path::{self, Plain};
+use wire::page::{DEVICES, SELFTEST};
+use wire::path::{self, Plain, Tree};
 
 use crate::run::{self, Run};
 use crate::sys;
@@ -31,24 +31,50 @@ pub(crate) unsafe fn meaning(dirfd: c_int, name: *const c_char, room: &mut Room)
     let Some(run) = run::current() else { return Meaning::Native };
     // SAFETY: the caller vouches for it.
     let Some(text) = (unsafe { sys::text(name) }) else { return Meaning::Native };
-    if run.has(SELFTEST)
-        && let Some(rest) = path::below_debug(text)
-        && let Some(there) = run.file(wire::DEBUG_TREE, rest, room)
-    {
-        return Meaning::Redirected(there);
+    if text.starts_with(b"/sys") {
+        return redirected(run, text, room).map_or(Meaning::Native, Meaning::Redirected);
     }
     if !path::is_candidate(text) {
         return Meaning::Native;
     }
     let mut base = [0; path::MAX];
     let base = if text.starts_with(b"/") { Some(&b""[..]) } else { directory(dirfd, &mut base) };
-    let node = base.and_then(|base| Plain::new(base, text)?.node());
-    match node {
+    let plain = base.and_then(|base| Plain::new(base, text));
+    match plain.and_then(|plain| plain.node()) {
         Some(Node::FailNth(_)) if !run.has(SELFTEST) => Meaning::Native,
+        Some(Node::VfioDevice(_)) if !run.has(DEVICES) => Meaning::Native,
+        Some(node @ Node::VfioDevice(_)) => {
+            let last = plain.as_ref().and_then(|plain| plain.as_bytes().get(DEVICE_NODES.len()..));
+            match run.file(VFIO_CLASS, last.unwrap_or_default(), room) {
+                // the system's own device of this name is not the program's
+                Some(there) if !exists(there) => Meaning::Redirected(there),
+                _ => Meaning::Node(run, node),
+            }
+        }
         Some(Node::Status(_)) if !run.is_charged() => Meaning::Native,
         Some(node) => Meaning::Node(run, node),
         None => Meaning::Native,
     }
+}
+
+/// Where VFIO's device nodes are.
+const DEVICE_NODES: &str = "/dev/vfio/devices";
+/// The folder of a run that has a file for each of them.
+const VFIO_CLASS: &str = "sys/class/vfio-dev";
+
+fn exists(name: &CStr) -> bool {
+    rustix::fs::access(name, rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// The file of the run that stands for a name below `/sys`.
+fn redirected<'n>(run: &Run, text: &[u8], room: &'n mut Room) -> Option<&'n CStr> {
+    let plain = Plain::new(b"", text)?;
+    let (tree, rest) = plain.tree()?;
+    let (feature, folder) = match tree {
+        Tree::Debug => (SELFTEST, wire::DEBUG_TREE),
+        Tree::Sys => (DEVICES, wire::SYS_TREE),
+    };
+    if run.has(feature) { run.file(folder, rest, room) } else { None }
 }
 
 /// The name of an open directory.

@@ -111,6 +111,12 @@ impl Run {
         CStr::from_bytes_with_nul(name.get(..end)?).ok()
     }
 
+    /// What follows the run's tree for `/sys` in a name.
+    pub(crate) fn below_sys<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        let rest = path.strip_prefix(self.directory.get(..self.length)?)?;
+        rest.strip_prefix(b"/")?.strip_prefix(wire::SYS_TREE.as_bytes())
+    }
+
     /// Whether the run has this feature, a bit of [`page`].
     pub(crate) fn has(&self, feature: u32) -> bool {
         self.word(page::FEATURES) & feature != 0

@@ -10,13 +10,22 @@ use wire::message::Node;
 use crate::name::{Meaning, Room, meaning};
 use crate::sys::{self, Raw, to_int};
 
-/// Minor number and mode of a device node of ours; the major is 10 (`misc`).
-fn facts(node: Node) -> Option<(u32, u32)> {
-    match node {
-        Node::Iommu => Some((122, libc::S_IFCHR | 0o660)),
-        Node::VfioContainer => Some((196, libc::S_IFCHR | 0o666)),
-        Node::FailNth(_) | Node::Status(_) => None,
-    }
+/// What a device node of ours looks like.
+#[derive(Clone, Copy)]
+struct Facts {
+    major: u32,
+    minor: u32,
+    mode: u32,
+}
+
+fn facts(node: Node) -> Option<Facts> {
+    let (major, minor, permissions) = match node {
+        Node::Iommu => (MISC, 122, 0o660),
+        Node::VfioContainer => (MISC, 196, 0o666),
+        Node::VfioDevice(number) => (wire::VFIO_MAJOR, number, 0o600),
+        Node::FailNth(_) | Node::Status(_) => return None,
+    };
+    Some(Facts { major, minor, mode: libc::S_IFCHR | permissions })
 }
 
 const MISC: u32 = 10;
@@ -30,7 +39,7 @@ unsafe fn resolve(
     dirfd: c_int,
     name: *const c_char,
     room: &mut Room,
-) -> (Option<(u32, u32)>, *const c_char) {
+) -> (Option<Facts>, *const c_char) {
     // SAFETY: the caller vouches for the name.
     match unsafe { meaning(dirfd, name, room) } {
         Meaning::Node(_, node) if facts(node).is_some() => (facts(node), MODEL.as_ptr()),
@@ -48,12 +57,12 @@ unsafe fn stat_at(dirfd: c_int, name: *const c_char, to: *mut libc::stat, flags:
     let arguments = [dirfd as usize, name as usize, to as usize, flags as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     let result = unsafe { sys::raw(libc::SYS_newfstatat, arguments) };
-    if let (Some((minor, mode)), 0) = (node, result) {
+    if let (Some(facts), 0) = (node, result) {
         // SAFETY: the kernel has just filled the struct, so it can be written.
         unsafe {
-            (*to).st_mode = mode;
-            (*to).st_rdev = rustix::fs::makedev(MISC, minor);
-            (*to).st_ino = u64::from(minor) + 1000;
+            (*to).st_mode = facts.mode;
+            (*to).st_rdev = rustix::fs::makedev(facts.major, facts.minor);
+            (*to).st_ino = u64::from(facts.major) * 1000 + u64::from(facts.minor);
             (*to).st_nlink = 1;
         }
     }
@@ -75,13 +84,13 @@ unsafe fn statx_at(
     let arguments = [dirfd as usize, name as usize, flags as usize, mask as usize, to as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     let result = unsafe { sys::raw(libc::SYS_statx, arguments) };
-    if let (Some((minor, mode)), 0) = (node, result) {
+    if let (Some(facts), 0) = (node, result) {
         // SAFETY: the kernel has just filled the struct, so it can be written.
         unsafe {
-            (*to).stx_mode = mode as u16;
-            (*to).stx_rdev_major = MISC;
-            (*to).stx_rdev_minor = minor;
-            (*to).stx_ino = u64::from(minor) + 1000;
+            (*to).stx_mode = facts.mode as u16;
+            (*to).stx_rdev_major = facts.major;
+            (*to).stx_rdev_minor = facts.minor;
+            (*to).stx_ino = u64::from(facts.major) * 1000 + u64::from(facts.minor);
             (*to).stx_nlink = 1;
         }
     }

@@ -147,6 +147,15 @@ impl Next {
         (!found.is_null()).then(|| unsafe { transmute(found) })
     }
 
+    /// The function of a name and a buffer that returns a pointer, as `realpath`.
+    pub(crate) fn two_mut(
+        &self,
+    ) -> Option<unsafe extern "C" fn(*const c_char, *mut c_char) -> *mut c_char> {
+        let found = self.address();
+        // SAFETY: only used for names with this signature.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
+
     /// The function of one pointer that returns a pointer, as `opendir`.
     pub(crate) fn one(&self) -> Option<unsafe extern "C" fn(*const c_char) -> *mut c_void> {
         let found = self.address();

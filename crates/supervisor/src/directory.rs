@@ -90,6 +90,35 @@ impl Directory {
         write().doing("writing to the run directory")
     }
 
+    /// Makes a folder in it, and those that it is in, as those of `/sys` are.
+    pub(crate) fn folder(&self, name: &str) -> Result<(), Trouble> {
+        let mut path = self.path.clone();
+        for part in name.split('/') {
+            path.push(part);
+            if !path.exists() {
+                fs::create_dir(&path)
+                    .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o755)))
+                    .doing("writing to the run directory")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a file that nobody writes to, and the folders that it is in.
+    pub(crate) fn read_only(&self, name: &str, text: &str) -> Result<(), Trouble> {
+        self.folder(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        let path = self.file(name);
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o444)))
+            .doing("writing to the run directory")
+    }
+
+    /// Makes a symbolic link, and the folders that it is in.
+    pub(crate) fn link(&self, name: &str, to: &str) -> Result<(), Trouble> {
+        self.folder(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        std::os::unix::fs::symlink(to, self.file(name)).doing("writing to the run directory")
+    }
+
     /// Makes a directory in it, in which everybody who gets in can write.
     pub(crate) fn create(&self, name: &str) -> Result<(), Trouble> {
         let path = self.file(name);

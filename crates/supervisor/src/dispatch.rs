@@ -66,6 +66,7 @@ impl Task<'_> {
         let result = match node {
             Node::Iommu => self.open_engine(caller, engine::Node::Iommu),
             Node::VfioContainer => self.open_engine(caller, engine::Node::VfioContainer),
+            Node::VfioDevice(number) => self.open_engine(caller, engine::Node::VfioDevice(number)),
             Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
             Node::Status(named) => return self.open_status(named, pid),
         };
@@ -83,7 +84,7 @@ impl Task<'_> {
     fn open_fail_nth(&self, caller: &mut Remote<'_>, named: Named, pid: u32) -> Result<(), Errno> {
         let pid = named.pid.unwrap_or(pid);
         let thread = (pid, named.tid.unwrap_or(pid));
-        if !self.shared.engine.machine().has_test_command || !failnth::exists(thread) {
+        if !self.shared.engine.machine().test_command || !failnth::exists(thread) {
             return Err(Errno::ENOENT);
         }
         caller.send(Kind::FailNth(thread, Default::default())).map(drop)

@@ -48,16 +48,15 @@ mod trouble;
 
 use std::ffi::OsString;
 
-use profile::Kernel;
+use profile::{Kernel, Machine};
 
-pub use engine::{MACHINES, Machine};
 pub use trouble::Trouble;
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Name of the machine.
-    pub machine: String,
+    /// The machine.
+    pub machine: Machine,
     /// The kernel.
     pub kernel: &'static Kernel,
     /// The program: a path, or a name to look for in `PATH`.

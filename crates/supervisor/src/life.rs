@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::{Engine, Machine};
+use engine::{Engine, Entry};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
@@ -21,7 +21,7 @@ use crate::page::Page;
 use crate::server::{self, Shared};
 use crate::sys::{self, SignalSet};
 use crate::trouble::Doing;
-use crate::{Ending, MACHINES, Options, Trouble, processes, program};
+use crate::{Ending, Options, Trouble, processes, program};
 
 /// Signals that are passed on to the program.
 const PASSED_ON: &[i32] = &[
@@ -50,21 +50,22 @@ const DEBUG_FILES: &[&str] = &[
 const KILL_TIME: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
-    let machine = Machine::by_name(&options.machine).ok_or_else(|| Trouble::Machine {
-        name: options.machine.clone(),
-        known: MACHINES.iter().map(|machine| machine.name).collect::<Vec<_>>().join(", "),
-    })?;
+    let machine = &options.machine;
     let program = program::find(&options.program)?;
     let directory = Directory::new()?;
-    let features = if machine.has_test_command { wire::page::SELFTEST } else { 0 };
+    let selftest = if machine.test_command { wire::page::SELFTEST } else { 0 };
+    let devices = if machine.devices.is_empty() { 0 } else { wire::page::DEVICES };
+    let features = selftest | devices;
     let page = Arc::new(Page::new(&directory, features)?);
     directory.write(wire::SHIM, options.shim, false)?;
-    if machine.has_test_command {
+    if machine.test_command {
         make_debug_tree(&directory)?;
     }
+    let engine = Engine::new(machine, options.kernel);
+    make_sys_tree(&directory, &engine)?;
     let socket = listen_at(&directory.file(wire::SOCKET))?;
     let files = Files::new(Arc::clone(&page))?;
-    let shared = Arc::new(Shared::new(Engine::new(machine, options.kernel), files, page));
+    let shared = Arc::new(Shared::new(engine, files, page));
 
     sys::default_sigchld();
     let signals: Vec<_> = PASSED_ON.iter().copied().chain([libc::SIGCHLD]).collect();
@@ -222,6 +223,19 @@ fn make_debug_tree(directory: &Directory) -> Result<(), Trouble> {
             directory.create(folder)?;
         }
         directory.write(&name, b"N\n", true)?;
+    }
+    Ok(())
+}
+
+/// Writes the machine's part of `/sys`.
+fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> {
+    for (path, entry) in engine.sysfs(wire::VFIO_MAJOR) {
+        let name = format!("{}/{path}", wire::SYS_TREE);
+        match entry {
+            Entry::Folder => directory.folder(&name)?,
+            Entry::Text(text) => directory.read_only(&name, &text)?,
+            Entry::Link(to) => directory.link(&name, &to)?,
+        }
     }
     Ok(())
 }

@@ -42,14 +42,6 @@ pub enum Trouble {
     /// Of another machine, or 32-bit.
     #[error("{0}: is not a 64-bit program for this machine: build it for {arch}", arch = std::env::consts::ARCH)]
     Foreign(PathBuf),
-    /// No such machine.
-    #[error("{name}: no such machine: choose one of {known}")]
-    Machine {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
     /// Nowhere to put the run directory.
     #[error(
         "no directory for the files of a run: set TMPDIR to one that is writable, allows \

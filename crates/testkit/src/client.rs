@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::{Caller, Engine, File, Machine, Node, Refusal};
+use engine::{Caller, Engine, File, Node, Refusal};
 use mem::{AddressSpace, PAGE_SIZE, SharedFile};
-use profile::Kernel;
+use profile::{Kernel, Machine};
 use uapi::{Command, Errno};
 
 use crate::FakeMemory;

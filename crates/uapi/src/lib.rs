@@ -10,7 +10,7 @@
 //! | [`command`] | what an iommufd ioctl is: number, minimum size, size per generation; the table of all |
 //! | [`iommufd`] | `include/uapi/linux/iommufd.h` of 7.3 |
 //! | [`selftest`] | `IOMMU_TEST_CMD`, the kernel's own mock device |
-//! | [`vfio`] | the part of `include/uapi/linux/vfio.h` that an iommufd answers as a type1 container |
+//! | [`vfio`] | the parts of `include/uapi/linux/vfio.h` that an iommufd and its devices answer |
 //! | [`errno`] | the error numbers these calls return |
 //!
 //! Layouts are those of 64-bit Linux. All padding is spelled out, so every struct is plain bytes

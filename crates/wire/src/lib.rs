@@ -39,6 +39,10 @@ pub const PAGE: &str = "page";
 pub const SHIM: &str = "libsoftiommu.so";
 /// What stands for `/sys/kernel/debug`, in the run directory.
 pub const DEBUG_TREE: &str = "debug";
+/// What stands for parts of `/sys`, in the run directory.
+pub const SYS_TREE: &str = "sys";
+/// Major number of VFIO's device nodes. Linux gives them any that is free.
+pub const VFIO_MAJOR: u32 = 511;
 /// The longest name of a run directory, in bytes: the socket's name must fit `sockaddr_un`.
 pub const RUN_MAX: usize = 96;
 /// Call connections that a process keeps; a call beyond that makes one for itself.

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of a [`Hello`].
 pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
 /// Changes with the layout or the meaning of anything in this crate.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Opens a connection: whose memory do the pointers of its calls mean.
 #[repr(C)]
@@ -68,6 +68,8 @@ pub enum Node {
     Iommu,
     /// `/dev/vfio/vfio`
     VfioContainer,
+    /// `/dev/vfio/devices/vfioN`
+    VfioDevice(u32),
     /// `fail-nth` of a thread, see `Documentation/fault-injection/`
     FailNth(Task),
     /// `/proc/PID/status` with what softiommu has pinned
@@ -170,6 +172,7 @@ impl Request {
                 1 => Node::VfioContainer,
                 2 => Node::FailNth(task(b, c)?),
                 3 => Node::Status(task(b, c)?),
+                4 => Node::VfioDevice(u32::try_from(b).ok()?),
                 _ => return None,
             }),
             2 => Operation::Ioctl { cmd: u32::try_from(a).ok()?, arg: b },
@@ -193,6 +196,7 @@ impl Operation {
         match self {
             Self::Open(Node::Iommu) => (1, [0; 4]),
             Self::Open(Node::VfioContainer) => (1, [1, 0, 0, 0]),
+            Self::Open(Node::VfioDevice(number)) => (1, [4, number.into(), 0, 0]),
             Self::Open(Node::FailNth(t)) => (1, [2, number(t.pid), number(t.tid), 0]),
             Self::Open(Node::Status(t)) => (1, [3, number(t.pid), number(t.tid), 0]),
             Self::Ioctl { cmd, arg } => (2, [cmd.into(), arg, 0, 0]),
@@ -277,6 +281,7 @@ mod tests {
         let operations = [
             Operation::Open(Node::Iommu),
             Operation::Open(Node::VfioContainer),
+            Operation::Open(Node::VfioDevice(u32::MAX)),
             Operation::Open(Node::FailNth(task)),
             Operation::Open(Node::Status(Task { pid: Some(u32::MAX), tid: None })),
             Operation::Ioctl { cmd: 0x3b81, arg: u64::MAX },
@@ -303,7 +308,7 @@ mod tests {
             assert_eq!(request.operation(), None);
         }
         let mut request = Request::new(Operation::Open(Node::Iommu), 0, None);
-        request.arguments[0] = 4;
+        request.arguments[0] = 5;
         assert_eq!(request.operation(), None);
         let mut request = Request::new(Operation::Ioctl { cmd: 0, arg: 0 }, 0, None);
         request.arguments[0] = 1 << 32;

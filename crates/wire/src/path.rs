@@ -19,6 +19,7 @@ pub struct Plain {
 pub fn is_candidate(path: &[u8]) -> bool {
     let last = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
     matches!(last, b"iommu" | b"vfio" | b"fail-nth" | b"status")
+        || last.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
 }
 
 impl Plain {
@@ -64,7 +65,10 @@ impl Plain {
         match self.as_bytes() {
             b"/dev/iommu" => Some(Node::Iommu),
             b"/dev/vfio/vfio" => Some(Node::VfioContainer),
-            path => in_proc(path.strip_prefix(b"/proc/")?),
+            path => match path.strip_prefix(b"/dev/vfio/devices/vfio") {
+                Some(rest) => number(rest).map(Node::VfioDevice),
+                None => in_proc(path.strip_prefix(b"/proc/")?),
+            },
         }
     }
 }
@@ -92,14 +96,48 @@ fn in_proc(path: &[u8]) -> Option<Node> {
 
 fn number(name: &[u8]) -> Option<u32> {
     let text = core::str::from_utf8(name).ok()?;
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+    let canonical = !text.starts_with('0') || text == "0";
+    (canonical && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
-/// What follows `/sys/kernel/debug` in a name, empty or with a slash first.
-pub fn below_debug(path: &[u8]) -> Option<&[u8]> {
-    let rest = path.strip_prefix(b"/sys/kernel/debug")?;
-    (rest.is_empty() || rest.first() == Some(&b'/')).then_some(rest)
+/// Files that a run has instead of the system's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// `/sys/kernel/debug`, in [`crate::DEBUG_TREE`].
+    Debug,
+    /// PCI devices and IOMMUs below `/sys`, in [`crate::SYS_TREE`].
+    Sys,
 }
+
+impl Plain {
+    /// The tree that stands for a name, and what follows the tree's own name: empty, or with a slash
+    /// first.
+    pub fn tree(&self) -> Option<(Tree, &[u8])> {
+        let path = self.as_bytes().strip_prefix(b"/sys")?;
+        let within = |folder: &&[u8]| {
+            path.strip_prefix(*folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        };
+        if within(&&b"/kernel/debug"[..]) {
+            return Some((Tree::Debug, path.get(b"/kernel/debug".len()..)?));
+        }
+        let ours = SYS_FOLDERS.iter().any(within)
+            || SYS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+        ours.then_some((Tree::Sys, path))
+    }
+}
+
+/// Folders below `/sys` that are the machine's.
+const SYS_FOLDERS: &[&[u8]] = &[
+    b"/bus/pci/devices",
+    b"/bus/pci/drivers/vfio-pci",
+    b"/class/iommu",
+    b"/class/vfio-dev",
+    b"/kernel/iommu_groups",
+    b"/devices/virtual/iommu",
+];
+
+/// How the names of further folders begin.
+const SYS_PREFIXES: &[&[u8]] = &[b"/devices/pci", b"/devices/platform/arm-smmu-v3"];
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +159,10 @@ mod tests {
             ("/",          "/dev/vfio/vfio",            Some(Node::VfioContainer)),
             ("/tmp",       "/dev/vfio",                 None),
             ("/tmp",       "iommu",                     None),
+            ("/",          "/dev/vfio/devices/vfio7",   Some(Node::VfioDevice(7))),
+            ("/dev/vfio",  "devices/vfio0",             Some(Node::VfioDevice(0))),
+            ("/",          "/dev/vfio/devices/vfio07",  None),
+            ("/",          "/dev/vfio/devices/vfio",    None),
             ("/",          "/dev/iommu/x",              None),
             ("/",          "/dev/iommux",               None),
             ("/",          "/proc/self/task/12/fail-nth", fail(None, Some(12))),
@@ -149,9 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn debug_tree() {
-        assert_eq!(below_debug(b"/sys/kernel/debug"), Some(&b""[..]));
-        assert_eq!(below_debug(b"/sys/kernel/debug/a"), Some(&b"/a"[..]));
-        assert_eq!(below_debug(b"/sys/kernel/debugger"), None);
+    fn trees() {
+        #[rustfmt::skip] // one name, one line
+        let cases: &[(&str, Option<(Tree, &str)>)] = &[
+            ("/sys/kernel/debug",              Some((Tree::Debug, ""))),
+            ("/sys/kernel/debug/a",            Some((Tree::Debug, "/a"))),
+            ("/sys/kernel/debugger",           None),
+            ("/sys/bus/pci/devices",           Some((Tree::Sys, "/bus/pci/devices"))),
+            ("/sys//bus/pci/devices/a/../b",   Some((Tree::Sys, "/bus/pci/devices/b"))),
+            ("/sys/bus/pci/devicesx",          None),
+            ("/sys/devices/pci0000:6a/x",      Some((Tree::Sys, "/devices/pci0000:6a/x"))),
+            ("/sys/devices/system/cpu",        None),
+            ("/sys/class/net",                 None),
+            ("/sys",                           None),
+        ];
+        for (path, expected) in cases {
+            let plain = Plain::new(b"/", path.as_bytes()).unwrap();
+            let found =
+                plain.tree().map(|(tree, rest)| (tree, core::str::from_utf8(rest).unwrap()));
+            assert_eq!(found, *expected, "{path}");
+        }
     }
 }

@@ -227,7 +227,7 @@ impl Handler for IoasCopy {
     fn run(call: &mut Call<'_, iommu_ioas_copy>) -> Result<(), Refusal> {
         let cmd = &mut call.cmd;
         let mut state = call.context.state.lock();
-        if call.context.engine.machine.has_test_command && cmd.flags & MOCK_FLAGS_ACCESS_SYZ != 0 {
+        if call.context.engine.machine.test_command && cmd.flags & MOCK_FLAGS_ACCESS_SYZ != 0 {
             cmd.flags &= !MOCK_FLAGS_ACCESS_SYZ;
             if let Ok(ioas) = state.objects.get::<Ioas>(cmd.src_ioas_id) {
                 cmd.src_iova = ioas.nth_area(cmd.src_iova);

@@ -93,7 +93,7 @@ pub(crate) fn entry(context: &Context, nr: u8) -> Option<(&'static Entry, usize)
 fn known_size(context: &Context, entry: &Entry) -> Option<usize> {
     let is_test = entry.nr == uapi::selftest::IOMMU_TEST_CMD as u8;
     let engine = &context.engine;
-    entry.size_in(engine.kernel).filter(|_| !is_test || engine.machine.has_test_command)
+    entry.size_in(engine.kernel).filter(|_| !is_test || engine.machine.test_command)
 }
 
 // every command of the header has an entry and a status

@@ -40,11 +40,16 @@ impl Handler for ViommuAlloc {
         let mut state = context.state.lock();
         let device = device_id(&state, cmd.dev_id)?;
         let hw = Arc::clone(&state.objects.at::<Device>(device).hw);
-        let known = if hw.has_viommu(cmd.r#type) { Ok(()) } else { Err(unsupported) };
+        if !hw.has_viommus() {
+            return Err(unsupported);
+        }
+        let known = hw.check_viommu(cmd.r#type);
         if call.task.has(Quirk::ViommuTypeFirst) {
             known.clone()?;
         }
-        if !state.objects.get::<PagingHwpt>(cmd.hwpt_id)?.nest_parent {
+        let parent = state.objects.get::<PagingHwpt>(cmd.hwpt_id)?;
+        let table = parent.table;
+        if !parent.nest_parent {
             let (value, rule) = (cmd.hwpt_id.into(), "no nesting parent");
             return Err(Refusal::Invalid { field: "hwpt_id", value, rule });
         }
@@ -55,7 +60,7 @@ impl Handler for ViommuAlloc {
         let id = objects.reserve();
         let data = UserData { kind: cmd.r#type, va: cmd.data_uptr, len: cmd.data_len };
         let data = (data.len != 0).then_some(data);
-        let made = hw.init_viommu(&mut call.task, data, regions);
+        let made = hw.init_viommu(&mut call.task, table, data, regions);
         let made = made.inspect_err(|_| _ = objects.take(id))?;
         objects.hold(parent);
         objects.fill(

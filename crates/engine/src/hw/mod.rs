@@ -1,35 +1,132 @@
-//! What stands behind a device: the models of IOMMU hardware.
+//! What stands behind a device: the models of IOMMU hardware and their drivers.
 //!
 //! The user API is the same for all; what it may ask of the hardware is one trait. A model says what
 //! it supports, in the words and the order of Linux's driver for it, and holds no state but what a
 //! device or a page table keeps for it.
+//!
+//! | model | Linux's driver |
+//! |---|---|
+//! | [`selftest`] | `drivers/iommu/iommufd/selftest.c` |
+//! | [`vtd`] | `drivers/iommu/intel` |
+//! | [`smmuv3`] | `drivers/iommu/arm/arm-smmu-v3` |
+//! | [`amd`] | `drivers/iommu/amd` |
+//! | [`riscv`] | `drivers/iommu/riscv` |
+//!
+//! *What it doesn't do yet*: walk tables. A device does no DMA.
 
+pub(crate) mod amd;
+pub(crate) mod riscv;
 pub(crate) mod selftest;
+pub(crate) mod smmuv3;
+pub(crate) mod vtd;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use profile::machine;
+use profile::{Kernel, Quirk};
 
 use crate::Refusal;
+use crate::device::NO_PASID;
 use crate::objects::ObjectId;
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
-/// State that a model keeps in a device.
+/// What a model keeps for a device.
 #[derive(Debug)]
 pub(crate) enum DeviceState {
     Selftest(selftest::MockDevice),
+    Pci(PciState),
+}
+
+/// A PCI device behind a vendor's IOMMU.
+#[derive(Clone, Debug)]
+pub(crate) struct PciState {
+    pub facts: Arc<machine::Device>,
+    /// Attachments that may fault.
+    pub faulting: u32,
+    /// Whether ATS is on, where the kernel turns it on and off as it attaches.
+    pub ats_on: bool,
+}
+
+impl PciState {
+    /// A device that is attached to nothing.
+    pub fn new(facts: Arc<machine::Device>) -> Self {
+        Self { facts, faulting: 0, ats_on: false }
+    }
+
+    /// Notes whether one attachment more, or less, may fault.
+    fn count_faulting(&mut self, attach: Attach) {
+        self.faulting += u32::from(attach.faults && attach.domain.is_some());
+        self.faulting -= u32::from(attach.replaces == Some(true));
+    }
+}
+
+impl DeviceState {
+    /// The facts of a PCI device.
+    pub fn facts(&self) -> Option<&machine::Device> {
+        match self {
+            Self::Selftest(_) => None,
+            Self::Pci(state) => Some(&state.facts),
+        }
+    }
+}
+
+/// What a model remembers of a paging domain, to judge who may attach to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Table {
+    Selftest { dirty: bool },
+    Vtd(vtd::Table),
+    Smmuv3(smmuv3::Table),
+    Amd(amd::Table),
+    Riscv(riscv::Table),
 }
 
 /// State that a model keeps in a nested hwpt.
 #[derive(Debug)]
 pub(crate) enum Nested {
     Selftest(selftest::MockNested),
+    Vtd(vtd::Nested),
+    Smmuv3(smmuv3::Nested),
+}
+
+impl Nested {
+    fn view(&self) -> NestedView {
+        match self {
+            Self::Selftest(_) => NestedView::Selftest,
+            Self::Vtd(nested) => NestedView::Vtd(*nested),
+            Self::Smmuv3(nested) => NestedView::Smmuv3(*nested),
+        }
+    }
+}
+
+/// What attaching needs to know of a nested hwpt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NestedView {
+    Selftest,
+    Vtd(vtd::Nested),
+    Smmuv3(smmuv3::Nested),
+}
+
+/// What a device is attached to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Domain {
+    Paging(Table),
+    /// A guest's table; the vIOMMU that it came through, and the ID by which that knows the device.
+    Nested(NestedView, Option<(ObjectId, Option<u64>)>),
+}
+
+impl Domain {
+    pub fn nested(nested: &Nested, viommu: Option<(ObjectId, Option<u64>)>) -> Self {
+        Self::Nested(nested.view(), viommu)
+    }
 }
 
 /// A paging domain that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PagingRequest {
-    /// `IOMMU_HWPT_ALLOC_*`, without `FAULT_ID_VALID`.
+    /// `IOMMU_HWPT_ALLOC_*`, and `FAULT_ID_VALID` where the kernel hands it on.
     pub flags: u32,
     pub data: Option<UserData>,
 }
@@ -37,28 +134,42 @@ pub(crate) struct PagingRequest {
 /// A paging domain that the hardware can offer.
 #[derive(Clone, Debug)]
 pub(crate) struct PagingDomain {
+    pub table: Table,
     /// A bit for each page size.
     pub page_sizes: u64,
     pub aperture: RangeInclusive<u64>,
     /// Whether its record of written pages can be read only while it is kept.
     pub dirty_needs_tracking: bool,
+    /// Whether it holds mappings that can only be read.
+    pub read_only: bool,
+}
+
+/// A guest's table that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NestedRequest {
+    /// `IOMMU_HWPT_ALLOC_*`, without `FAULT_ID_VALID`.
+    pub flags: u32,
+    pub data: UserData,
+    /// The nesting parent.
+    pub parent: Table,
+    /// Whether a vIOMMU was named instead of the parent.
+    pub through_viommu: bool,
 }
 
 /// A change of what a device or one of its PASIDs is attached to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attach {
     pub pasid: u32,
-    /// To nothing.
-    pub blocked: bool,
-    pub dirty_ops: bool,
-    /// The vIOMMU of a nested hwpt, and the ID by which it knows the device.
-    pub viommu: Option<(ObjectId, Option<u64>)>,
-    /// Whether something else was attached.
-    pub replaces: bool,
+    /// None for nothing: the blocked domain.
+    pub domain: Option<Domain>,
+    /// Whether faults go to a queue.
+    pub faults: bool,
+    /// Of what was attached before, whether its faults went to a queue.
+    pub replaces: Option<bool>,
 }
 
 /// What a device can do, for `IOMMU_GET_HW_INFO`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HwInfo {
     pub kind: u32,
     pub data: Vec<u8>,
@@ -76,6 +187,22 @@ pub(crate) struct Requests {
     pub count: u32,
 }
 
+impl Requests {
+    pub fn wrong_kind(self) -> Refusal {
+        let rule = "another type than the hardware's";
+        Refusal::Invalid { field: "data_type", value: self.kind.into(), rule }
+    }
+
+    /// One request, as user data.
+    pub fn at(self, index: u32) -> UserData {
+        let offset = u64::from(self.entry_len) * u64::from(index);
+        UserData { kind: self.kind, va: self.va.wrapping_add(offset), len: self.entry_len }
+    }
+}
+
+/// How many requests were handled before the first refusal.
+pub(crate) type Handled = (u32, Result<(), Refusal>);
+
 /// A vIOMMU as the hardware made it.
 #[derive(Debug, Default)]
 pub(crate) struct ViommuMade {
@@ -86,11 +213,26 @@ pub(crate) struct ViommuMade {
 /// Does something to the device that a vIOMMU knows by a virtual ID; false when it knows none.
 pub(crate) type ApplyToDevice<'a> = dyn FnMut(u64, &mut dyn FnMut(&mut DeviceState)) -> bool + 'a;
 
-/// A model of IOMMU hardware and its driver.
+/// A model of IOMMU hardware and its driver. What a driver has no operation for is refused.
 pub(crate) trait Hardware: fmt::Debug + Send + Sync {
+    /// Whether a device can be bound: its DMA is coherent (`IOMMU_CAP_CACHE_COHERENCY`).
+    fn is_coherent(&self) -> bool {
+        true
+    }
+
     fn hw_info(&self, device: &DeviceState, wanted: u32) -> Result<HwInfo, Refusal>;
 
     fn has_dirty_tracking(&self, device: &DeviceState) -> bool;
+
+    /// IOVAs that a device behind it cannot use.
+    fn reserved(&self, _device: &DeviceState) -> Vec<RangeInclusive<u64>> {
+        Vec::new()
+    }
+
+    /// Whether paging domains may have flags at all (`domain_alloc_paging_flags`).
+    fn has_paging_flags(&self) -> bool {
+        true
+    }
 
     fn alloc_paging(
         &self,
@@ -99,44 +241,114 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         request: PagingRequest,
     ) -> Result<PagingDomain, Refusal>;
 
-    fn has_nesting(&self) -> bool;
+    /// Whether a guest's table can be put on a nesting parent by naming it (`domain_alloc_nested`).
+    fn has_nesting(&self) -> bool {
+        false
+    }
 
-    fn alloc_nested(
-        &self,
-        task: &mut Task<'_>,
-        flags: u32,
-        data: UserData,
-    ) -> Result<Nested, Refusal>;
+    fn alloc_nested(&self, task: &mut Task<'_>, request: NestedRequest) -> Result<Nested, Refusal> {
+        let _ = task;
+        Err(unsupported("data_type", request.data.kind))
+    }
 
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal>;
 
-    /// Handles requests in order; returns how many were handled before the first refusal.
     fn invalidate_nested(
         &self,
-        task: &mut Task<'_>,
-        nested: &mut Nested,
+        _task: &mut Task<'_>,
+        _nested: &mut Nested,
         requests: Requests,
-    ) -> (u32, Result<(), Refusal>);
+    ) -> Handled {
+        (0, Err(unsupported("hwpt_id", requests.kind)))
+    }
 
-    /// Like [`Hardware::invalidate_nested`], on a vIOMMU.
     fn invalidate_viommu(
         &self,
-        task: &mut Task<'_>,
+        _task: &mut Task<'_>,
         requests: Requests,
-        apply: &mut ApplyToDevice<'_>,
-    ) -> (u32, Result<(), Refusal>);
+        _apply: &mut ApplyToDevice<'_>,
+    ) -> Handled {
+        (0, Err(unsupported("hwpt_id", requests.kind)))
+    }
 
-    fn has_viommu(&self, kind: u32) -> bool;
+    /// Whether the driver makes vIOMMUs of any type.
+    fn has_viommus(&self) -> bool {
+        false
+    }
+
+    /// Whether a vIOMMU of this type can be made, whatever it is made on.
+    fn check_viommu(&self, kind: u32) -> Result<(), Refusal> {
+        Err(unsupported("type", kind))
+    }
 
     fn init_viommu(
         &self,
-        task: &mut Task<'_>,
-        data: Option<UserData>,
-        regions: &mut Regions,
-    ) -> Result<ViommuMade, Refusal>;
+        _task: &mut Task<'_>,
+        _parent: Table,
+        _data: Option<UserData>,
+        _regions: &mut Regions,
+    ) -> Result<ViommuMade, Refusal> {
+        Ok(ViommuMade::default())
+    }
 
-    fn has_queue(&self, kind: u32) -> bool;
+    fn has_queue(&self, _kind: u32) -> bool {
+        false
+    }
 
     /// How many hardware queues a vIOMMU has. They are made in rising order.
-    fn queue_count(&self) -> u32;
+    fn queue_count(&self) -> u32 {
+        0
+    }
+}
+
+/// The model of a machine's IOMMU, if the kernel has a driver for it.
+pub(crate) fn model(iommu: &machine::Iommu, kernel: &'static Kernel) -> Option<Arc<dyn Hardware>> {
+    Some(match iommu.hardware.clone() {
+        machine::Hardware::IntelVtd(unit) => Arc::new(vtd::Vtd { unit, kernel }),
+        machine::Hardware::ArmSmmuv3(unit) => Arc::new(smmuv3::Smmuv3 { unit, kernel }),
+        machine::Hardware::Amd(unit) => Arc::new(amd::Amd { unit, kernel }),
+        machine::Hardware::Riscv(_) if !kernel.has(Quirk::RiscvDriver) => return None,
+        machine::Hardware::Riscv(unit) => Arc::new(riscv::Riscv { unit, kernel }),
+    })
+}
+
+fn unsupported(field: &'static str, value: u32) -> Refusal {
+    Refusal::Unsupported { field, value: value.into() }
+}
+
+fn unfit(rule: &'static str) -> Refusal {
+    Refusal::Unfit { rule }
+}
+
+fn pci(state: &DeviceState) -> &PciState {
+    match state {
+        DeviceState::Pci(state) => state,
+        DeviceState::Selftest(_) => unreachable!("the engine gives each model its own devices"),
+    }
+}
+
+fn pci_mut(state: &mut DeviceState) -> &mut PciState {
+    match state {
+        DeviceState::Pci(state) => state,
+        DeviceState::Selftest(_) => unreachable!("the engine gives each model its own devices"),
+    }
+}
+
+/// Whether an attach reaches the driver. The core checks PASIDs only of devices that have any, and for
+/// a device without it asks nobody (`iommu_attach_device_pasid`, `__iommu_set_group_pasid`,
+/// `drivers/iommu/iommu.c`).
+fn reaches_driver(attach: Attach, max_pasids: u32) -> Result<bool, Refusal> {
+    if attach.pasid == NO_PASID {
+        return Ok(true);
+    }
+    if max_pasids != 0 && attach.replaces.is_none() && attach.pasid >= max_pasids {
+        let rule = "beyond the PASIDs of the device";
+        return Err(Refusal::Invalid { field: "pasid", value: attach.pasid.into(), rule });
+    }
+    Ok(max_pasids != 0)
+}
+
+/// How many PASIDs a device and its IOMMU have, 0 without (`dev_iommu_get_max_pasids`).
+fn max_pasids(device: &machine::Device, iommu: u32) -> u32 {
+    device.pasid.map_or(0, |pasid| iommu.min(1 << pasid.width))
 }

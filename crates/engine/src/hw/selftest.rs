@@ -21,8 +21,8 @@ use uapi::selftest::*;
 use zerocopy::IntoBytes;
 
 use super::{
-    ApplyToDevice, Attach, DeviceState, Hardware, HwInfo, Nested, PagingDomain, PagingRequest,
-    Requests, ViommuMade,
+    ApplyToDevice, Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested, NestedRequest,
+    PagingDomain, PagingRequest, Requests, Table, ViommuMade, unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
@@ -98,12 +98,17 @@ impl MockDevice {
 }
 
 fn mock(state: &DeviceState) -> &MockDevice {
-    let DeviceState::Selftest(device) = state;
-    device
+    match state {
+        DeviceState::Selftest(device) => device,
+        DeviceState::Pci(_) => unreachable!("the engine gives each model its own devices"),
+    }
 }
 
-fn unsupported(field: &'static str, value: u32) -> Refusal {
-    Refusal::Unsupported { field, value: value.into() }
+fn mock_mut(state: &mut DeviceState) -> &mut MockDevice {
+    match state {
+        DeviceState::Selftest(device) => device,
+        DeviceState::Pci(_) => unreachable!("the engine gives each model its own devices"),
+    }
 }
 
 impl Selftest {
@@ -119,6 +124,7 @@ impl Selftest {
     fn alloc_generic(
         &self,
         task: &mut Task<'_>,
+        table: Table,
         data: Option<UserData>,
     ) -> Result<PagingDomain, Refusal> {
         let config = match data {
@@ -139,7 +145,13 @@ impl Selftest {
             }
             other => return Err(unsupported("pagetable_type", other)),
         };
-        Ok(PagingDomain { page_sizes, aperture, dirty_needs_tracking: false })
+        Ok(PagingDomain {
+            table,
+            page_sizes,
+            aperture,
+            dirty_needs_tracking: false,
+            read_only: true,
+        })
     }
 }
 
@@ -174,8 +186,9 @@ impl Hardware for Selftest {
         if request.flags & !FLAGS != 0 || (dirty && mock(device).no_dirty) {
             return Err(unsupported("flags", request.flags));
         }
+        let table = Table::Selftest { dirty };
         if self.kernel.has(Quirk::MockGenericPt) {
-            return self.alloc_generic(task, request.data);
+            return self.alloc_generic(task, table, request.data);
         }
         if let Some(data) = request.data {
             return Err(unsupported("data_type", data.kind));
@@ -183,19 +196,21 @@ impl Hardware for Selftest {
         task.allocate()?;
         let huge = if mock(device).huge { MOCK_HUGE_PAGE_SIZE } else { 0 };
         let page_sizes = MOCK_PAGE_SIZE | huge;
-        Ok(PagingDomain { page_sizes, aperture: APERTURE, dirty_needs_tracking: true })
+        Ok(PagingDomain {
+            table,
+            page_sizes,
+            aperture: APERTURE,
+            dirty_needs_tracking: true,
+            read_only: true,
+        })
     }
 
     fn has_nesting(&self) -> bool {
         true
     }
 
-    fn alloc_nested(
-        &self,
-        task: &mut Task<'_>,
-        flags: u32,
-        data: UserData,
-    ) -> Result<Nested, Refusal> {
+    fn alloc_nested(&self, task: &mut Task<'_>, request: NestedRequest) -> Result<Nested, Refusal> {
+        let NestedRequest { flags, data, .. } = request;
         if flags & !IOMMU_HWPT_ALLOC_PASID != 0 {
             return Err(unsupported("flags", flags));
         }
@@ -208,11 +223,9 @@ impl Hardware for Selftest {
     }
 
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
-        let DeviceState::Selftest(device) = device;
+        let device = mock_mut(device);
         if attach.pasid == NO_PASID {
-            let looks_up = self.kernel.has(Quirk::MockNeedsVdevice);
-            let viommu = attach.viommu.filter(|_| looks_up);
-            device.attach_rid(Attach { viommu, ..attach })
+            device.attach_rid(attach, self.kernel.has(Quirk::MockNeedsVdevice))
         } else {
             device.attach_pasid(attach)
         }
@@ -223,17 +236,15 @@ impl Hardware for Selftest {
         task: &mut Task<'_>,
         nested: &mut Nested,
         requests: Requests,
-    ) -> (u32, Result<(), Refusal>) {
-        let Nested::Selftest(nested) = nested;
+    ) -> Handled {
+        let Nested::Selftest(nested) = nested else {
+            return (0, Err(requests.wrong_kind()));
+        };
         if requests.kind != IOMMU_HWPT_INVALIDATE_DATA_SELFTEST {
-            return (0, Err(wrong_kind(requests)));
+            return (0, Err(requests.wrong_kind()));
         }
         for index in 0..requests.count {
-            let data = UserData {
-                kind: requests.kind,
-                va: requests.va.wrapping_add(u64::from(requests.entry_len) * u64::from(index)),
-                len: requests.entry_len,
-            };
+            let data = requests.at(index);
             let min = size_of::<iommu_hwpt_invalidate_selftest>();
             let cleared = data.load(task, IOMMU_HWPT_INVALIDATE_DATA_SELFTEST, min).and_then(
                 |request: iommu_hwpt_invalidate_selftest| {
@@ -252,12 +263,12 @@ impl Hardware for Selftest {
         task: &mut Task<'_>,
         requests: Requests,
         apply: &mut ApplyToDevice<'_>,
-    ) -> (u32, Result<(), Refusal>) {
+    ) -> Handled {
         let known = requests.kind == IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST;
         // no requests at all ask whether the type is known
         match (requests.count, known) {
             (0, true) => return (0, Ok(())),
-            (_, false) => return (0, Err(wrong_kind(requests))),
+            (_, false) => return (0, Err(requests.wrong_kind())),
             _ => {}
         }
         // all are read before the first is handled
@@ -268,9 +279,8 @@ impl Hardware for Selftest {
                 return (done, Err(refusal));
             }
             let found = apply(command.vdev_id.into(), &mut |device| {
-                let DeviceState::Selftest(device) = device;
                 // checked above
-                let _ = clear(&mut device.cache, command.flags, command.cache_id);
+                let _ = clear(&mut mock_mut(device).cache, command.flags, command.cache_id);
             });
             if !found {
                 let (value, rule) = (command.vdev_id.into(), "no vDEVICE has this ID");
@@ -280,13 +290,18 @@ impl Hardware for Selftest {
         (requests.count, Ok(()))
     }
 
-    fn has_viommu(&self, kind: u32) -> bool {
-        kind == IOMMU_VIOMMU_TYPE_SELFTEST
+    fn has_viommus(&self) -> bool {
+        true
+    }
+
+    fn check_viommu(&self, kind: u32) -> Result<(), Refusal> {
+        if kind == IOMMU_VIOMMU_TYPE_SELFTEST { Ok(()) } else { Err(unsupported("type", kind)) }
     }
 
     fn init_viommu(
         &self,
         task: &mut Task<'_>,
+        _parent: Table,
         data: Option<UserData>,
         regions: &mut Regions,
     ) -> Result<ViommuMade, Refusal> {
@@ -321,17 +336,18 @@ impl Hardware for Selftest {
 
 impl MockDevice {
     /// `mock_domain_nop_attach`
-    fn attach_rid(&mut self, attach: Attach) -> Result<(), Refusal> {
-        if attach.dirty_ops && self.no_dirty {
-            let rule = "the device cannot track dirty pages";
-            return Err(Refusal::Invalid { field: "pt_id", value: 0, rule });
-        }
-        let (viommu, virt_id) = match attach.viommu {
-            Some((_, None)) => {
+    fn attach_rid(&mut self, attach: Attach, needs_vdevice: bool) -> Result<(), Refusal> {
+        let (viommu, virt_id) = match attach.domain {
+            Some(Domain::Paging(Table::Selftest { dirty: true })) if self.no_dirty => {
+                return Err(unfit("the device cannot track dirty pages"));
+            }
+            Some(Domain::Nested(_, Some((_, None)))) if needs_vdevice => {
                 return Err(Refusal::NotFound { what: "vDEVICE of the device", value: 0 });
             }
-            Some((viommu, Some(virt_id))) => (Some(viommu), virt_id),
-            None => (None, 0),
+            Some(Domain::Nested(_, Some((viommu, Some(virt_id))))) if needs_vdevice => {
+                (Some(viommu), virt_id)
+            }
+            _ => (None, 0),
         };
         if viommu != self.viommu {
             (self.viommu, self.virt_id) = (viommu, virt_id);
@@ -341,13 +357,14 @@ impl MockDevice {
 
     /// `iommu_attach_device_pasid` and `mock_domain_set_dev_pasid_nop`
     fn attach_pasid(&mut self, attach: Attach) -> Result<(), Refusal> {
-        if !attach.replaces && attach.pasid >= self.max_pasids {
+        if attach.replaces.is_none() && attach.pasid >= self.max_pasids {
             let rule = "beyond the PASIDs of the device";
             return Err(Refusal::Invalid { field: "pasid", value: attach.pasid.into(), rule });
         }
         if attach.pasid == IOMMU_TEST_PASID_RESERVED {
-            let fails = self.pasid_error && !attach.blocked;
-            self.pasid_error = !self.pasid_error && !attach.blocked;
+            let blocked = attach.domain.is_none();
+            let fails = self.pasid_error && !blocked;
+            self.pasid_error = !self.pasid_error && !blocked;
             if fails {
                 return Err(Refusal::NoMemory);
             }
@@ -364,11 +381,12 @@ fn load_requests(
 ) -> Result<Vec<iommu_viommu_invalidate_selftest>, Refusal> {
     task.allocate()?;
     let mut commands = Vec::new();
-    for index in 0..u64::from(requests.count) {
-        let va = requests.va.wrapping_add(u64::from(requests.entry_len) * index);
-        let length = requests.entry_len as usize;
+    for index in 0..requests.count {
+        let data = requests.at(index);
         let known = size_of::<iommu_viommu_invalidate_selftest>();
-        commands.push(load_struct(&**task.memory(), va, length, known, "data_uptr")?);
+        let command =
+            load_struct(&**task.memory(), data.va, data.len as usize, known, "data_uptr")?;
+        commands.push(command);
     }
     Ok(commands)
 }
@@ -392,9 +410,4 @@ fn clear(registers: &mut [u32; 4], flags: u32, id: u32) -> Result<(), Refusal> {
         registers[id as usize] = 0;
     }
     Ok(())
-}
-
-fn wrong_kind(requests: Requests) -> Refusal {
-    let rule = "another type than the hardware's";
-    Refusal::Invalid { field: "data_type", value: requests.kind.into(), rule }
 }

@@ -7,7 +7,7 @@ use mem::{PAGE_SIZE, PageId};
 
 use super::map::hold;
 use super::space::Owner;
-use super::{Area, Ioas};
+use super::{Area, Ioas, Prot};
 use crate::Refusal;
 use crate::hw::PagingDomain;
 use crate::objects::ObjectId;
@@ -23,6 +23,8 @@ pub(crate) struct DomainRef {
     pub aperture: RangeInclusive<u64>,
     /// Whether what was recorded can be read only while writes are recorded.
     dirty_needs_tracking: bool,
+    /// Whether it holds mappings that can only be read.
+    pub read_only: bool,
     /// Whether the hardware records writes now.
     pub dirty_tracking: bool,
     /// First IOVA of each table entry marked dirty.
@@ -46,9 +48,9 @@ impl Leaf {
 
 impl DomainRef {
     pub fn new(hwpt: ObjectId, domain: PagingDomain) -> Self {
-        let PagingDomain { page_sizes, aperture, dirty_needs_tracking } = domain;
+        let PagingDomain { page_sizes, aperture, dirty_needs_tracking, read_only, .. } = domain;
         let (dirty_tracking, dirty) = (false, BTreeSet::new());
-        Self { hwpt, page_sizes, aperture, dirty_needs_tracking, dirty_tracking, dirty }
+        Self { hwpt, page_sizes, aperture, dirty_needs_tracking, read_only, dirty_tracking, dirty }
     }
 
     /// The smallest page, in bytes.
@@ -112,7 +114,11 @@ impl Ioas {
         if self.domains.is_empty() {
             self.pin_areas(task)?;
         }
-        Ok(())
+        let readable = self.areas.values().find(|area| area.prot.is_read_only());
+        match readable.filter(|_| !domain.read_only) {
+            Some(area) => Err(Refusal::ReadOnly { iova: area.start }),
+            None => Ok(()),
+        }
     }
 
     /// Pins every area, or none.
@@ -123,6 +129,14 @@ impl Ioas {
         }
         for (area, hold) in self.areas.values_mut().zip(holds) {
             area.hold = hold;
+        }
+        Ok(())
+    }
+
+    /// Whether every domain holds mappings of this kind.
+    pub(super) fn check_prot(&self, iova: u64, prot: Prot) -> Result<(), Refusal> {
+        if prot.is_read_only() && self.domains.iter().any(|domain| !domain.read_only) {
+            return Err(Refusal::ReadOnly { iova });
         }
         Ok(())
     }

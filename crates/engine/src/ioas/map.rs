@@ -81,6 +81,7 @@ impl Ioas {
             for area in &mut areas {
                 area.hold = hold(task, area)?;
             }
+            self.check_prot(iova, prot)?;
         }
         for area in areas {
             self.occupied.insert(area.start, area.last);

@@ -35,6 +35,13 @@ pub(crate) struct Prot {
     pub write: bool,
 }
 
+impl Prot {
+    /// Whether a device may read and not write.
+    pub fn is_read_only(self) -> bool {
+        self.read && !self.write
+    }
+}
+
 /// One mapping.
 #[derive(Debug)]
 pub(crate) struct Area {

@@ -18,6 +18,8 @@ const MAX_ALIGNMENT: u64 = 2 << 20;
 pub(crate) enum Owner {
     /// The domain of a hwpt: IOVAs outside its aperture.
     Domain(ObjectId),
+    /// A device that is attached: IOVAs where interrupt messages or other things are.
+    Device(ObjectId),
     /// The mock device's `ADD_RESERVED`; stays until the IOAS is destroyed.
     Test,
 }

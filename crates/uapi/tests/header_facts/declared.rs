@@ -45,6 +45,7 @@ macro_rules! facts {
     (
         $header:ident
         commands { $($command:ident { $($cf:ident),+ })* }
+        grown { $($grown:ident { $($gf:ident),+ })* }
         data { $($data:ident { $($df:ident),+ })* }
         constants { $($constant:ident)* }
     ) => {
@@ -56,6 +57,12 @@ macro_rules! facts {
                         size: size_of::<uapi::$header::$command>(),
                         sizes: Some(<uapi::$header::$command as Command>::SIZES),
                         fields: fields!($header $command $($cf)+),
+                    },)*
+                    $(Struct {
+                        name: stringify!($grown),
+                        size: size_of::<uapi::$header::$grown>(),
+                        sizes: Some(<uapi::$header::$grown as uapi::vfio::Argument>::SIZES),
+                        fields: fields!($header $grown $($gf)+),
                     },)*
                     $(Struct {
                         name: stringify!($data),
@@ -95,6 +102,8 @@ facts! {
         iommu_veventq_alloc { size, flags, viommu_id, r#type, veventq_depth, out_veventq_id, out_veventq_fd, __reserved }
         iommu_hw_queue_alloc { size, flags, viommu_id, r#type, index, out_hw_queue_id, nesting_parent_iova, length }
         iommu_ioas_noiommu_get_pa { size, flags, ioas_id, __reserved, iova, length, out_phys }
+    }
+    grown {
     }
     data {
         iommu_iova_range { start, last }
@@ -224,6 +233,8 @@ facts! {
     commands {
         iommu_test_cmd { size, op, id, __reserved, args, last, __pad }
     }
+    grown {
+    }
     data {
         iommu_test_add_reserved { start, length }
         iommu_test_mock_domain { out_stdev_id, out_hwpt_id, out_idev_id }
@@ -322,6 +333,11 @@ facts! {
     vfio
     commands {
     }
+    grown {
+        vfio_device_bind_iommufd { argsz, flags, iommufd, out_devid, token_uuid_ptr }
+        vfio_device_attach_iommufd_pt { argsz, flags, pt_id, pasid }
+        vfio_device_detach_iommufd_pt { argsz, flags, pasid }
+    }
     data {
         vfio_iommu_type1_info { argsz, flags, iova_pgsizes, cap_offset, pad }
         vfio_info_cap_header { id, version, next }
@@ -341,6 +357,12 @@ facts! {
         VFIO_IOMMU_GET_INFO
         VFIO_IOMMU_MAP_DMA
         VFIO_IOMMU_UNMAP_DMA
+        VFIO_DEVICE_BIND_IOMMUFD
+        VFIO_DEVICE_BIND_FLAG_TOKEN
+        VFIO_DEVICE_ATTACH_IOMMUFD_PT
+        VFIO_DEVICE_ATTACH_PASID
+        VFIO_DEVICE_DETACH_IOMMUFD_PT
+        VFIO_DEVICE_DETACH_PASID
         VFIO_IOMMU_ENABLE
         VFIO_IOMMU_DISABLE
         VFIO_IOMMU_DIRTY_PAGES

@@ -76,7 +76,9 @@ pub(super) fn refs(call: &mut TestCall<'_>) -> Result<(), Refusal> {
 pub(super) fn iotlb(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     let args: iommu_test_check_iotlb = call.cmd.args_as();
     let state = call.context.state.lock();
-    let Nested::Selftest(nested) = &state.objects.get::<NestedHwpt>(call.cmd.id)?.domain;
+    let Nested::Selftest(nested) = &state.objects.get::<NestedHwpt>(call.cmd.id)?.domain else {
+        return Err(no_mock(call.cmd.id));
+    };
     if nested.iotlb.get(args.id as usize) != Some(&args.iotlb) {
         return Err(unequal("iotlb", args.iotlb.into()));
     }
@@ -87,11 +89,17 @@ pub(super) fn cache(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     let args: iommu_test_check_dev_cache = call.cmd.args_as();
     let state = call.context.state.lock();
     let device = device_id(&state, call.cmd.id)?;
-    let DeviceState::Selftest(mock) = &state.objects.at::<Device>(device).hw_state;
+    let DeviceState::Selftest(mock) = &state.objects.at::<Device>(device).hw_state else {
+        return Err(no_mock(call.cmd.id));
+    };
     if mock.cache.get(args.id as usize) != Some(&args.cache) {
         return Err(unequal("cache", args.cache.into()));
     }
     Ok(())
+}
+
+fn no_mock(id: u32) -> Refusal {
+    Refusal::Invalid { field: "id", value: id.into(), rule: "not of the mock device" }
 }
 
 pub(super) fn pasid_hwpt(call: &mut TestCall<'_>) -> Result<(), Refusal> {

@@ -72,6 +72,7 @@ fn bind(
     let device = state.objects.add(Device {
         hw: Arc::clone(&call.context.engine.mock),
         hw_state: DeviceState::Selftest(mock),
+        group: None,
         vdevice: None,
         attached: Default::default(),
     });
@@ -176,8 +177,10 @@ pub(super) fn trigger_vevent(call: &mut TestCall<'_>) -> Result<(), Refusal> {
     let args: iommu_test_trigger_vevent = call.cmd.args_as();
     let state = call.context.state.lock();
     let device = device_id(&state, args.dev_id)?;
-    let DeviceState::Selftest(mock) = &state.objects.at::<Device>(device).hw_state;
     let nobody = Refusal::NotFound { what: "vIOMMU of device", value: args.dev_id.into() };
+    let DeviceState::Selftest(mock) = &state.objects.at::<Device>(device).hw_state else {
+        return Err(nobody);
+    };
     let viommu = mock.viommu.filter(|_| mock.virt_id != 0).ok_or(nobody)?;
     let queues = &state.objects.at::<Viommu>(viommu).veventqs;
     let queues = queues.iter().map(|id| state.objects.at::<VeventqObject>(*id));

@@ -1,0 +1,243 @@
+//! AMD-Vi (`drivers/iommu/amd`).
+//!
+//! | Linux's word | meaning |
+//! |---|---|
+//! | v1 | tables of the host: dirty tracking, nesting parents |
+//! | v2 | tables as the CPU's, which a PASID would need; no PASID can be attached all the same |
+//!
+//! No release up to 7.3 puts a guest's table on a nesting parent, attaches a PASID, or hands a page
+//! fault to a program.
+
+use std::ops::RangeInclusive;
+
+use profile::machine;
+use profile::registers::amd::*;
+use profile::{Kernel, Quirk};
+use uapi::iommufd::{
+    IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_INFO_TYPE_AMD,
+    IOMMU_HW_INFO_TYPE_DEFAULT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT,
+    IOMMU_HWPT_ALLOC_PASID, iommu_hw_info_amd,
+};
+use zerocopy::IntoBytes;
+
+use super::{
+    Attach, DeviceState, Domain, Hardware, HwInfo, PagingDomain, PagingRequest, Table as AnyTable,
+    max_pasids, pci, pci_mut, unfit, unsupported,
+};
+use crate::Refusal;
+use crate::device::NO_PASID;
+use crate::task::Task;
+
+/// Where interrupt messages go (`amd_iommu_get_resv_regions`).
+const MESSAGES: RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
+
+/// Hyper-transport's own addresses.
+const HYPER_TRANSPORT: RangeInclusive<u64> = 0xfd_0000_0000..=0xff_ffff_ffff;
+
+/// All powers of two from 4 KiB to 2 PiB, without 512 GiB.
+const V1_PAGE_SIZES: u64 = 0x000f_ff7f_ffff_f000;
+
+/// 4 KiB, 2 MiB and 1 GiB.
+const V2_PAGE_SIZES: u64 = 1 << 12 | 1 << 21 | 1 << 30;
+
+/// The IOMMUs under a kernel.
+#[derive(Debug)]
+pub(crate) struct Amd {
+    pub unit: machine::Amd,
+    pub kernel: &'static Kernel,
+}
+
+/// A paging domain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    dirty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+impl Amd {
+    fn has(&self, quirk: Quirk) -> bool {
+        self.kernel.has(quirk)
+    }
+
+    /// `v2_pgtbl_supported`
+    fn has_v2(&self) -> bool {
+        self.has(Quirk::AmdV2) && GIO.is_set(self.unit.efr) && GT.is_set(self.unit.efr)
+    }
+
+    /// `amd_iommu_hatdis`
+    fn has_v1(&self) -> bool {
+        HATS.of(self.unit.efr) != 3 || !self.has(Quirk::AmdHatsCounted)
+    }
+
+    /// `amd_iommu_gt_ppr_supported`
+    fn has_page_requests(&self) -> bool {
+        let efr = self.unit.efr;
+        let guest = GIO.is_set(efr) || !self.has(Quirk::AmdV2);
+        GT.is_set(efr) && PPR.is_set(efr) && EPH.is_set(efr) && guest
+    }
+
+    fn guest_levels(&self) -> u32 {
+        if self.unit.cpu_la57 && GATS.of(self.unit.efr) == 1 { 5 } else { 4 }
+    }
+
+    /// `amd_iommu_pasid_supported`
+    fn takes_pasids(&self) -> bool {
+        let levels = !self.unit.cpu_la57 || self.guest_levels() == 5;
+        levels && self.has_page_requests()
+    }
+
+    fn tracks_dirty(&self) -> bool {
+        HD.is_set(self.unit.efr) && self.has_v1()
+    }
+
+    /// `iommu->iommu.max_pasids`: one less than a power of two.
+    fn pasids(&self) -> u32 {
+        let efr = self.unit.efr;
+        if GT.is_set(efr) { (2 << PASMAX.of(efr)) - 1 } else { 0 }
+    }
+
+    fn has_ats(&self, device: &machine::Device) -> bool {
+        device.ats && self.has_page_requests()
+    }
+
+    /// Whether the driver's part for iommufd is there.
+    fn has_iommufd(&self) -> bool {
+        self.unit.iommufd && self.has(Quirk::AmdNestParent)
+    }
+
+    /// `amd_iommu_domain_alloc_paging_flags`, before 6.13 `amd_iommu_domain_alloc_user`.
+    fn version_for(&self, flags: u32) -> Option<Version> {
+        let v1 = self.has_v1().then_some(Version::V1);
+        let efr = self.unit.efr;
+        match flags {
+            0 => v1.or(self.has_v2().then_some(Version::V2)),
+            IOMMU_HWPT_ALLOC_PASID => self.takes_pasids().then_some(Version::V2),
+            _ if flags & IOMMU_HWPT_ALLOC_PASID != 0 => None,
+            _ => {
+                let parent = flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0;
+                let nests = self.has(Quirk::AmdNestParent)
+                    && GT.is_set(efr)
+                    && GIO.is_set(efr)
+                    && GCR3TRP.is_set(self.unit.efr2);
+                let dirty = flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0;
+                v1.filter(|_| (!parent || nests) && (!dirty || self.tracks_dirty()))
+            }
+        }
+    }
+
+    fn aperture_last(&self, version: Version) -> u64 {
+        let bits = match version {
+            Version::V2 if self.guest_levels() == 5 => 56,
+            Version::V2 => 47,
+            Version::V1 if !self.has(Quirk::AmdHatsCounted) => 64,
+            Version::V1 => {
+                let levels = ((HATS.of(self.unit.efr) as u32 + 3) * 9 + 21).min(64);
+                let counted = self.has(Quirk::AmdVaSizeCounted);
+                if counted { levels.min(self.unit.va_bits) } else { levels }
+            }
+        };
+        u64::MAX >> (64 - bits)
+    }
+
+    fn page_sizes(&self, version: Version) -> u64 {
+        let short = HATS.of(self.unit.efr) == 0 && self.has(Quirk::AmdGenericPt);
+        match version {
+            Version::V2 => V2_PAGE_SIZES,
+            // what four levels cannot hold
+            Version::V1 if short && self.has(Quirk::AmdVaSizeCounted) => 0x7f7f_ffff_f000,
+            Version::V1 if short => 0xff7f_ffff_f000,
+            Version::V1 => V1_PAGE_SIZES,
+        }
+    }
+}
+
+impl Hardware for Amd {
+    fn hw_info(&self, device: &DeviceState, wanted: u32) -> Result<HwInfo, Refusal> {
+        let tells = self.has_iommufd();
+        if tells && wanted != IOMMU_HW_INFO_TYPE_DEFAULT && wanted != IOMMU_HW_INFO_TYPE_AMD {
+            return Err(unsupported("in_data_type", wanted));
+        }
+        let facts = &pci(device).facts;
+        let dirty = if self.tracks_dirty() { IOMMU_HW_CAP_DIRTY_TRACKING } else { 0 };
+        let no_ats = if self.has_ats(facts) { 0 } else { IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED };
+        let info = iommu_hw_info_amd { efr: self.unit.efr, efr2: self.unit.efr2 };
+        Ok(HwInfo {
+            kind: if tells { IOMMU_HW_INFO_TYPE_AMD } else { IOMMU_HW_INFO_TYPE_DEFAULT },
+            data: if tells { info.as_bytes().to_vec() } else { Vec::new() },
+            capabilities: dirty | no_ats,
+            max_pasid_log2: max_pasids(facts, self.pasids()).checked_ilog2().unwrap_or(0) as u8,
+        })
+    }
+
+    fn has_dirty_tracking(&self, _device: &DeviceState) -> bool {
+        self.tracks_dirty()
+    }
+
+    fn reserved(&self, _device: &DeviceState) -> Vec<RangeInclusive<u64>> {
+        let ordinary =
+            HT_RANGE_IGNORE.is_set(self.unit.efr2) && self.has(Quirk::AmdHyperTransportOptional);
+        if ordinary { vec![MESSAGES] } else { vec![MESSAGES, HYPER_TRANSPORT] }
+    }
+
+    fn alloc_paging(
+        &self,
+        task: &mut Task<'_>,
+        _device: &DeviceState,
+        request: PagingRequest,
+    ) -> Result<PagingDomain, Refusal> {
+        const FLAGS: u32 =
+            IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_DIRTY_TRACKING | IOMMU_HWPT_ALLOC_PASID;
+        let flags = request.flags;
+        if flags & !FLAGS != 0 {
+            return Err(unsupported("flags", flags));
+        }
+        if let Some(data) = request.data {
+            return Err(unsupported("data_type", data.kind));
+        }
+        let version = self.version_for(flags).ok_or(unsupported("flags", flags))?;
+        task.allocate()?;
+        Ok(PagingDomain {
+            table: AnyTable::Amd(Table { dirty: flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0 }),
+            page_sizes: self.page_sizes(version),
+            aperture: 0..=self.aperture_last(version),
+            dirty_needs_tracking: !self.has(Quirk::AmdGenericPt),
+            read_only: true,
+        })
+    }
+
+    fn has_nesting(&self) -> bool {
+        // once one operation made every domain, and only its look at the parent refused
+        !self.has(Quirk::AmdV2)
+    }
+
+    /// `amd_iommu_attach_device`. No domain of this driver can be attached to a PASID.
+    fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
+        let table = match attach.domain {
+            Some(Domain::Paging(AnyTable::Amd(table))) => Some(table),
+            None => None,
+            Some(_) => return Err(unfit("it is of another driver")),
+        };
+        if attach.pasid != NO_PASID && table.is_some() {
+            return Err(unsupported("pasid", attach.pasid));
+        }
+        if table.is_some_and(|table| table.dirty) && !HD.is_set(self.unit.efr) {
+            return Err(unfit("it tracks dirty pages, which the IOMMU cannot (EFR.HDSup)"));
+        }
+        pci_mut(device).count_faulting(attach);
+        Ok(())
+    }
+
+    fn has_viommus(&self) -> bool {
+        self.has_iommufd()
+    }
+
+    /// Any type at all (`amd_iommufd_get_viommu_size`).
+    fn check_viommu(&self, _kind: u32) -> Result<(), Refusal> {
+        Ok(())
+    }
+}

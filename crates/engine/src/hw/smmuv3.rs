@@ -1,0 +1,604 @@
+//! Arm SMMUv3 (`drivers/iommu/arm/arm-smmu-v3`).
+//!
+//! | Linux's word | meaning |
+//! |---|---|
+//! | S1, S2 | the two stages; an S2 is a nesting parent, an S1 can be bound to a PASID |
+//! | vSTE | a guest's stream table entry: its stage 1 with all its PASIDs |
+//! | stall | a transaction that waits for a page; page requests (PRI) are not used |
+//!
+//! *What it doesn't do yet*: run out of ASIDs and VMIDs, walk tables, cache. NVIDIA's command queue
+//! virtualization (types 2 and 3) is on no machine.
+
+use std::ops::RangeInclusive;
+
+use profile::machine::{self, ArmSmmuv3};
+use profile::registers::Field;
+use profile::registers::smmuv3::*;
+use profile::{Kernel, Quirk};
+use uapi::iommufd::{
+    IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
+    IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_TYPE_ARM_SMMUV3, IOMMU_HW_INFO_TYPE_DEFAULT,
+    IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
+    IOMMU_HWPT_DATA_ARM_SMMUV3, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3, iommu_hwpt_arm_smmuv3,
+    iommu_viommu_arm_smmuv3_invalidate,
+};
+use zerocopy::IntoBytes;
+
+use super::{
+    ApplyToDevice, Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested,
+    NestedRequest, NestedView, PagingDomain, PagingRequest, PciState, Requests, Table as AnyTable,
+    ViommuMade, max_pasids, pci, pci_mut, reaches_driver, unfit, unsupported,
+};
+use crate::Refusal;
+use crate::device::NO_PASID;
+use crate::task::{Task, UserData, load_struct};
+use crate::viommu::Regions;
+
+/// Bits of virtual address of an arm64 kernel as it is usually built (`CONFIG_ARM64_VA_BITS`).
+const KERNEL_VA_BITS: u32 = 48;
+
+/// Where interrupt messages are mapped (`MSI_IOVA_BASE`).
+const MESSAGES: RangeInclusive<u64> = 0x800_0000..=0x80f_ffff;
+
+/// Commands between two synchronizations (`CMDQ_BATCH_ENTRIES`, less one for `CMD_SYNC`).
+const BATCH: u32 = 63;
+
+/// An SMMU under a kernel.
+#[derive(Debug)]
+pub(crate) struct Smmuv3 {
+    pub unit: ArmSmmuv3,
+    pub kernel: &'static Kernel,
+}
+
+/// A paging domain. It belongs to the SMMU that it was made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    smmu: u64,
+    stage: Stage,
+    /// Made for a device that always writes back, so only such devices may attach.
+    enforce_coherency: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    S1,
+    S2,
+}
+
+/// A guest's stream table entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nested {
+    smmu: u64,
+    ste: [u64; 2],
+}
+
+/// What an STE does with a stream (SMMUv3 5.2, `Config`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Config {
+    Abort,
+    Bypass,
+    Stage1,
+}
+
+const STE_VALID: u64 = 1;
+
+/// The fields that a guest may set, in both words (`STRTAB_STE_0_NESTING_ALLOWED`, `_1_`).
+const STE_ALLOWED: [u64; 2] = [0xf80f_ffff_ffff_ffff, 0x3800_00ff];
+
+impl Nested {
+    fn config(&self) -> Config {
+        match (self.ste[0] >> 1) & 7 {
+            5 => Config::Stage1,
+            4 => Config::Bypass,
+            _ => Config::Abort,
+        }
+    }
+}
+
+impl Smmuv3 {
+    fn has(&self, quirk: Quirk) -> bool {
+        self.kernel.has(quirk)
+    }
+
+    fn field(&self, field: Field) -> u64 {
+        field.of(self.unit.idr[index(field)].into())
+    }
+
+    fn is_set(&self, field: Field) -> bool {
+        self.field(field) != 0
+    }
+
+    /// `ARM_SMMU_FEAT_NESTING`, which errata take away (`arm_smmu_device_iidr_probe`).
+    fn nests(&self) -> bool {
+        const ARM: u32 = 0x43b;
+        let (implementer, product) = (self.unit.iidr & 0xfff, self.unit.iidr >> 20);
+        let (variant, revision) = ((self.unit.iidr >> 16) & 0xf, (self.unit.iidr >> 12) & 0xf);
+        let broken = match product {
+            _ if implementer != ARM => false,
+            0x483 => variant < 2,
+            0x487 => !self.has(Quirk::SmmuMmu700Nests) || variant < 1 || revision < 1,
+            _ => false,
+        };
+        self.is_set(S1P) && self.is_set(S2P) && !broken
+    }
+
+    /// Whether a guest cannot make the SMMU bypass caches.
+    fn is_write_back(&self) -> bool {
+        self.unit.canwbs || (self.has(Quirk::SmmuS2fwb) && self.is_set(FWB))
+    }
+
+    /// `arm_smmu_dbm_capable`
+    fn tracks_dirty(&self) -> bool {
+        let updates = match self.field(HTTU) {
+            2 => true,
+            3 => self.has(Quirk::SmmuHttu3),
+            _ => false,
+        };
+        self.has(Quirk::SmmuDirtyTracking) && updates && self.unit.coherent
+    }
+
+    fn pasids(&self) -> u32 {
+        1 << self.field(SSIDSIZE).min(20)
+    }
+
+    fn has_ats(&self, device: &machine::Device) -> bool {
+        self.is_set(ATS) && self.unit.root_complex_ats && device.ats
+    }
+
+    /// `master->stall_enabled`
+    fn stalls(&self, device: &machine::Device) -> bool {
+        match self.field(STALL_MODEL) {
+            0 => device.is_listed_to_stall(),
+            2 => true,
+            _ => false,
+        }
+    }
+
+    /// Bits of output address.
+    fn oas(&self) -> u32 {
+        const WIDTHS: [u32; 8] = [32, 36, 40, 42, 44, 48, 52, 48];
+        WIDTHS[self.field(OAS) as usize]
+    }
+
+    /// Page sizes as a bitmap; 0 when there is no granule (`arm_lpae_restrict_pgsizes`, for a
+    /// kernel of 4 KiB pages).
+    fn page_sizes(&self) -> u64 {
+        if self.is_set(GRAN4K) {
+            return 1 << 12 | 1 << 21 | 1 << 30;
+        }
+        if self.is_set(GRAN16K) {
+            return 1 << 14 | 1 << 25;
+        }
+        let huge = if self.oas() > 48 { 1 << 42 } else { 0 };
+        if self.is_set(GRAN64K) { 1 << 16 | 1 << 29 | huge } else { 0 }
+    }
+
+    /// Bits of input address (`arm_smmu_domain_finalise`, `arm_lpae_alloc_pgtable`).
+    fn width(&self, stage: Stage) -> u32 {
+        let only_64k = self.page_sizes().trailing_zeros() == 16;
+        let limit = if only_64k { 52 } else { 48 };
+        match stage {
+            Stage::S1 => {
+                let bits = if self.is_set(VAX) { 52 } else { 48 };
+                bits.min(KERNEL_VA_BITS).min(limit)
+            }
+            Stage::S2 => {
+                let aarch32 = self.field(TTF) == 3 && !self.has(Quirk::SmmuInputIsOas);
+                let bits = if aarch32 { self.oas().max(40) } else { self.oas() };
+                bits.min(limit)
+            }
+        }
+    }
+
+    /// `arm_smmu_domain_alloc_paging_flags`
+    fn stage_for(&self, flags: u32) -> Option<Stage> {
+        let (first, second) = (self.is_set(S1P), self.is_set(S2P));
+        match flags {
+            0 if first => Some(Stage::S1),
+            0 => second.then_some(Stage::S2),
+            IOMMU_HWPT_ALLOC_NEST_PARENT => {
+                (self.has(Quirk::SmmuNesting) && self.nests()).then_some(Stage::S2)
+            }
+            _ if flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0 => None,
+            _ => first.then_some(Stage::S1),
+        }
+    }
+
+    /// `arm_smmu_enable_iopf`; up to 6.15 `arm_smmu_dev_enable_feature`.
+    fn enable_faults(&self, device: &PciState, attach: Attach) -> Result<(), Refusal> {
+        let asks = attach.faults && attach.replaces != Some(true) && device.faulting == 0;
+        if asks && !self.has(Quirk::IopfByDriver) && !self.stalls(&device.facts) {
+            return Err(unfit("the device cannot stall, so its faults reach nobody"));
+        }
+        Ok(())
+    }
+
+    /// Whether the domain is of this SMMU; of another, some kernels attached nothing, and said so to
+    /// nobody.
+    fn is_own(&self, smmu: u64) -> Result<bool, Refusal> {
+        match smmu == self.unit.address {
+            true => Ok(true),
+            false if self.has(Quirk::SmmuForeignIgnored) => Ok(false),
+            false => Err(unfit("it is of another SMMU")),
+        }
+    }
+
+    /// `arm_smmu_attach_dev`, `arm_smmu_s1_set_dev_pasid`
+    fn attach_paging(&self, state: &PciState, attach: Attach, table: Table) -> Result<(), Refusal> {
+        self.enable_faults(state, attach)?;
+        if !self.is_own(table.smmu)? {
+            return Ok(());
+        }
+        if attach.pasid != NO_PASID && table.stage == Stage::S2 {
+            return Err(unfit("a PASID needs a stage 1"));
+        }
+        self.check_coherency(table.enforce_coherency)
+    }
+
+    fn check_coherency(&self, enforced: bool) -> Result<(), Refusal> {
+        if enforced && !self.unit.canwbs {
+            return Err(unfit("it was made for a device that always writes back (CANWBS)"));
+        }
+        Ok(())
+    }
+
+    /// `arm_smmu_attach_dev_nested`
+    fn attach_nested(
+        &self,
+        state: &PciState,
+        attach: Attach,
+        nested: Nested,
+        has_vdevice: bool,
+    ) -> Result<(), Refusal> {
+        self.enable_faults(state, attach)?;
+        if nested.smmu != self.unit.address {
+            return Err(unfit("it is of another SMMU"));
+        }
+        let exempt = nested.config() != Config::Stage1 && self.has(Quirk::SmmuAbortNeedsNoVdevice);
+        if self.has(Quirk::SmmuNeedsVdevice) && !has_vdevice && !exempt {
+            return Err(Refusal::NotFound { what: "vDEVICE of the device", value: 0 });
+        }
+        Ok(())
+    }
+}
+
+impl Hardware for Smmuv3 {
+    fn is_coherent(&self) -> bool {
+        self.unit.coherent
+    }
+
+    fn hw_info(&self, device: &DeviceState, wanted: u32) -> Result<HwInfo, Refusal> {
+        if wanted != IOMMU_HW_INFO_TYPE_DEFAULT && wanted != IOMMU_HW_INFO_TYPE_ARM_SMMUV3 {
+            return Err(unsupported("in_data_type", wanted));
+        }
+        let facts = &pci(device).facts;
+        let pasids = max_pasids(facts, self.pasids());
+        let bits = [
+            (IOMMU_HW_CAP_DIRTY_TRACKING, self.tracks_dirty()),
+            (IOMMU_HW_CAP_PCI_PASID_EXEC, facts.pasid.is_some_and(|pasid| pasid.execute)),
+            (IOMMU_HW_CAP_PCI_PASID_PRIV, facts.pasid.is_some_and(|pasid| pasid.privileged)),
+            (IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, !self.has_ats(facts)),
+        ];
+        let capabilities = bits.iter().filter(|(_, set)| *set).fold(0, |all, (bit, _)| all | bit);
+        let max_pasid_log2 = pasids.checked_ilog2().unwrap_or(0) as u8;
+        if !self.has(Quirk::SmmuNesting) {
+            return Ok(HwInfo { capabilities, max_pasid_log2, ..Default::default() });
+        }
+        let info = iommu_hw_info_arm_smmuv3 {
+            flags: 0,
+            __reserved: 0,
+            idr: self.unit.idr,
+            iidr: self.unit.iidr,
+            aidr: self.unit.aidr,
+        };
+        let (kind, data) = (IOMMU_HW_INFO_TYPE_ARM_SMMUV3, info.as_bytes().to_vec());
+        Ok(HwInfo { kind, data, capabilities, max_pasid_log2 })
+    }
+
+    fn has_dirty_tracking(&self, _device: &DeviceState) -> bool {
+        self.tracks_dirty()
+    }
+
+    fn reserved(&self, _device: &DeviceState) -> Vec<RangeInclusive<u64>> {
+        vec![MESSAGES]
+    }
+
+    fn has_paging_flags(&self) -> bool {
+        self.has(Quirk::SmmuDirtyTracking)
+    }
+
+    fn alloc_paging(
+        &self,
+        task: &mut Task<'_>,
+        _device: &DeviceState,
+        request: PagingRequest,
+    ) -> Result<PagingDomain, Refusal> {
+        const FLAGS: u32 =
+            IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_DIRTY_TRACKING | IOMMU_HWPT_ALLOC_PASID;
+        let flags = request.flags;
+        if flags & !FLAGS != 0 {
+            return Err(unsupported("flags", flags));
+        }
+        if let Some(data) = request.data {
+            return Err(unsupported("data_type", data.kind));
+        }
+        let stage = self.stage_for(flags).ok_or(unsupported("flags", flags))?;
+        task.allocate()?;
+        let page_sizes = self.page_sizes();
+        if page_sizes == 0 {
+            return Err(Refusal::NoMemory);
+        }
+        Ok(PagingDomain {
+            table: AnyTable::Smmuv3(Table {
+                smmu: self.unit.address,
+                stage,
+                enforce_coherency: self.unit.canwbs && self.has(Quirk::SmmuNesting),
+            }),
+            page_sizes,
+            aperture: 0..=(u64::MAX >> (64 - self.width(stage))),
+            dirty_needs_tracking: false,
+            read_only: true,
+        })
+    }
+
+    fn has_nesting(&self) -> bool {
+        // once one operation made every domain, and only its look at the parent refused
+        self.has(Quirk::SmmuDirtyTracking) && !self.has(Quirk::SmmuNesting)
+    }
+
+    /// `arm_vsmmu_alloc_domain_nested`
+    fn alloc_nested(
+        &self,
+        task: &mut Task<'_>,
+        request: NestedRequest,
+    ) -> Result<AnyNested, Refusal> {
+        let NestedRequest { flags, data, through_viommu, .. } = request;
+        if !through_viommu || flags != 0 {
+            return Err(unsupported("flags", flags));
+        }
+        let whole = size_of::<iommu_hwpt_arm_smmuv3>();
+        let it: iommu_hwpt_arm_smmuv3 = data.load(task, IOMMU_HWPT_DATA_ARM_SMMUV3, whole)?;
+        let ste = valid_ste(it.ste)?;
+        task.allocate()?;
+        Ok(AnyNested::Smmuv3(Nested { smmu: self.unit.address, ste }))
+    }
+
+    fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
+        let state = pci_mut(device);
+        if reaches_driver(attach, max_pasids(&state.facts, self.pasids()))? {
+            match attach.domain {
+                None => {}
+                Some(Domain::Paging(AnyTable::Smmuv3(table))) => {
+                    self.attach_paging(state, attach, table)?;
+                }
+                Some(Domain::Nested(NestedView::Smmuv3(nested), viommu)) => {
+                    let has_vdevice = viommu.is_some_and(|(_, virt_id)| virt_id.is_some());
+                    self.attach_nested(state, attach, nested, has_vdevice)?;
+                }
+                Some(_) => return Err(unfit("it is of another driver")),
+            }
+        }
+        state.count_faulting(attach);
+        Ok(())
+    }
+
+    /// `arm_vsmmu_cache_invalidate`
+    fn invalidate_viommu(
+        &self,
+        task: &mut Task<'_>,
+        requests: Requests,
+        apply: &mut ApplyToDevice<'_>,
+    ) -> Handled {
+        let commands = match self.load_commands(task, requests) {
+            Ok(commands) => commands,
+            Err(refusal) => return (0, Err(refusal)),
+        };
+        for (index, command) in (0..).zip(commands) {
+            if let Err(refusal) = self.check_command(command.cmd, apply) {
+                // commands since the last full batch count as done, and never were
+                debug_assert!(index / BATCH <= requests.count / BATCH);
+                return (index, Err(refusal));
+            }
+        }
+        (requests.count, Ok(()))
+    }
+
+    fn has_viommus(&self) -> bool {
+        self.has(Quirk::SmmuNesting)
+    }
+
+    /// `arm_smmu_get_viommu_size`; before 6.17 the first checks of `arm_vsmmu_alloc`.
+    fn check_viommu(&self, kind: u32) -> Result<(), Refusal> {
+        let known = kind == IOMMU_VIOMMU_TYPE_ARM_SMMUV3 && self.nests();
+        let first = self.has(Quirk::ViommuTypeFirst);
+        if !known || (first && !self.is_write_back()) {
+            return Err(unsupported("type", kind));
+        }
+        Ok(())
+    }
+
+    /// `arm_vsmmu_init`; before 6.17 the last checks of `arm_vsmmu_alloc`.
+    fn init_viommu(
+        &self,
+        _task: &mut Task<'_>,
+        parent: AnyTable,
+        _data: Option<UserData>,
+        _regions: &mut Regions,
+    ) -> Result<ViommuMade, Refusal> {
+        match parent {
+            AnyTable::Smmuv3(parent) if parent.smmu == self.unit.address => {}
+            _ => return Err(unfit("the nesting parent is of another SMMU")),
+        }
+        if !self.is_write_back() {
+            return Err(unsupported("type", IOMMU_VIOMMU_TYPE_ARM_SMMUV3));
+        }
+        Ok(ViommuMade::default())
+    }
+}
+
+/// `arm_smmu_validate_vste`
+fn valid_ste(ste: [u64; 2]) -> Result<[u64; 2], Refusal> {
+    if ste[0] & STE_VALID == 0 {
+        return Ok([0; 2]);
+    }
+    if ste[0] & !STE_ALLOWED[0] != 0 || ste[1] & !STE_ALLOWED[1] != 0 {
+        return Err(Refusal::Hardware { why: "the STE has a field that a guest may not set" });
+    }
+    if ![0, 4, 5].contains(&((ste[0] >> 1) & 7)) {
+        return Err(Refusal::Hardware { why: "the STE is neither abort nor bypass nor stage 1" });
+    }
+    if (ste[1] >> 28) & 3 > 1 {
+        return Err(Refusal::Hardware { why: "the STE's EATS is neither 0 nor 1" });
+    }
+    Ok(ste)
+}
+
+// ---- commands of a guest -----------------------------------------------------------------------
+
+const CMDQ_OP_CFGI_CD: u64 = 0x05;
+const CMDQ_OP_CFGI_CD_ALL: u64 = 0x06;
+const CMDQ_OP_TLBI_NH_ALL: u64 = 0x10;
+const CMDQ_OP_TLBI_NH_ASID: u64 = 0x11;
+const CMDQ_OP_TLBI_NH_VA: u64 = 0x12;
+const CMDQ_OP_TLBI_NH_VAA: u64 = 0x13;
+const CMDQ_OP_TLBI_NSNH_ALL: u64 = 0x30;
+const CMDQ_OP_ATC_INV: u64 = 0x40;
+
+const OPCODE: u64 = 0xff;
+const SSV: u64 = 1 << 11;
+const GLOBAL: u64 = 1 << 9;
+const SSID: u64 = 0xf_ffff << 12;
+const SID: u64 = 0xffff_ffff << 32;
+const VMID: u64 = 0xffff << 32;
+const ASID: u64 = 0xffff << 48;
+const ASID8: u64 = 0xff << 48;
+const NUM: u64 = 0x1f << 12;
+const SCALE: u64 = 0x1f << 20;
+/// Part of `SCALE` where there are 52-bit addresses.
+const SCALE_TOP: u64 = 1 << 25;
+const LEAF: u64 = 1;
+const TTL: u64 = 3 << 8;
+const TG: u64 = 3 << 10;
+const ADDRESS: u64 = !0xfff;
+const SIZE: u64 = 0x3f;
+
+impl Smmuv3 {
+    /// Reads all commands before the first is handled.
+    fn load_commands(
+        &self,
+        task: &mut Task<'_>,
+        requests: Requests,
+    ) -> Result<Vec<iommu_viommu_arm_smmuv3_invalidate>, Refusal> {
+        task.allocate()?;
+        if requests.kind != IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 {
+            return Err(requests.wrong_kind());
+        }
+        if requests.count == 0 {
+            let rule = "no commands; this is no question whether the type is known";
+            return Err(Refusal::Invalid { field: "entry_num", value: 0, rule });
+        }
+        let known = size_of::<iommu_viommu_arm_smmuv3_invalidate>();
+        (0..requests.count)
+            .map(|index| {
+                let data = requests.at(index);
+                load_struct(&**task.memory(), data.va, data.len as usize, known, "data_uptr")
+            })
+            .collect()
+    }
+
+    /// `arm_vsmmu_convert_user_cmd`, since 7.3 after `arm_vsmmu_validate_user_cmd`.
+    fn check_command(&self, cmd: [u64; 2], apply: &mut ApplyToDevice<'_>) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::Hardware { why });
+        if self.has(Quirk::SmmuChecksCommands) && !self.is_well_formed(cmd) {
+            return refuse("the command has a field that must be 0");
+        }
+        match cmd[0] & OPCODE {
+            CMDQ_OP_TLBI_NSNH_ALL
+            | CMDQ_OP_TLBI_NH_ALL
+            | CMDQ_OP_TLBI_NH_ASID
+            | CMDQ_OP_TLBI_NH_VA
+            | CMDQ_OP_TLBI_NH_VAA => Ok(()),
+            CMDQ_OP_ATC_INV | CMDQ_OP_CFGI_CD | CMDQ_OP_CFGI_CD_ALL => {
+                if apply((cmd[0] & SID) >> 32, &mut |_| ()) {
+                    Ok(())
+                } else {
+                    refuse("no vDEVICE has the command's stream ID")
+                }
+            }
+            _ => refuse("the command is not one that a guest may give"),
+        }
+    }
+
+    /// The fields that 7.3 permits in each command.
+    fn is_well_formed(&self, cmd: [u64; 2]) -> bool {
+        let substreams = self.is_set(SSIDSIZE);
+        let ssid = if substreams { SSID } else { 0 };
+        let asid = if self.is_set(ASID16) { ASID } else { ASID8 };
+        let scale = if self.is_set(DS) { SCALE | SCALE_TOP } else { SCALE };
+        let ranges = self.is_set(RIL);
+        let (range0, range1) = if ranges { (NUM | scale, TTL | TG) } else { (0, 0) };
+        let (word0, word1) = match cmd[0] & OPCODE {
+            CMDQ_OP_TLBI_NSNH_ALL => (0, 0),
+            CMDQ_OP_TLBI_NH_ALL => (VMID, 0),
+            CMDQ_OP_TLBI_NH_ASID => (VMID | asid, 0),
+            CMDQ_OP_TLBI_NH_VA => (VMID | asid | range0, LEAF | ADDRESS | range1),
+            CMDQ_OP_TLBI_NH_VAA => (VMID | range0, LEAF | ADDRESS | range1),
+            CMDQ_OP_ATC_INV if !self.is_set(ATS) => return false,
+            CMDQ_OP_ATC_INV => {
+                let pasid = if substreams { SSV | SSID | GLOBAL } else { 0 };
+                (SID | pasid, ADDRESS | SIZE)
+            }
+            CMDQ_OP_CFGI_CD => (SID | ssid, LEAF),
+            CMDQ_OP_CFGI_CD_ALL => (SID, 0),
+            // which command it is, is judged next
+            _ => return true,
+        };
+        if cmd[0] & !(word0 | OPCODE) != 0 || cmd[1] & !word1 != 0 {
+            return false;
+        }
+        match cmd[0] & OPCODE {
+            CMDQ_OP_ATC_INV => cmd[1] & SIZE <= 52,
+            CMDQ_OP_TLBI_NH_VA | CMDQ_OP_TLBI_NH_VAA => !ranges || self.is_range(cmd),
+            _ => true,
+        }
+    }
+
+    /// Whether the range of a range invalidation is one (SMMUv3 4.4.1.1).
+    fn is_range(&self, cmd: [u64; 2]) -> bool {
+        let length = cmd[0] & (NUM | SCALE | SCALE_TOP);
+        let (level, granule) = (cmd[1] & TTL, cmd[1] & TG);
+        match (granule >> 10, level >> 8) {
+            (0, level) => length == 0 && level == 0,
+            (2, 1) if !self.is_set(DS) => false,
+            (_, level) => length != 0 || level != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What it is, the entry, and what is taken of it.
+    type Case = (&'static str, [u64; 2], Option<[u64; 2]>);
+
+    #[test]
+    fn stream_table_entries() {
+        #[rustfmt::skip] // one entry, one line
+        let cases: &[Case] = &[
+            ("invalid: the rest is not looked at", [0xffff_ffff_ffff_fffe, u64::MAX], Some([0, 0])),
+            ("abort",                   [1, 0],                 Some([1, 0])),
+            ("bypass",                  [0b1001, 0],            Some([0b1001, 0])),
+            ("stage 1",                 [0b1011 | 0x1_0000, 0], Some([0b1011 | 0x1_0000, 0])),
+            ("stage 2",                 [0b1101, 0],            None),
+            ("a bit of the host's",     [1 | 1 << 52, 0],       None),
+            ("a bit of the second word", [1, 1 << 8],           None),
+            ("ATS on",                  [0b1011, 1 << 28],      Some([0b1011, 1 << 28])),
+            ("ATS split",               [0b1011, 2 << 28],      None),
+        ];
+        for (name, ste, expected) in cases {
+            assert_eq!(valid_ste(*ste).ok(), *expected, "{name}");
+        }
+    }
+}

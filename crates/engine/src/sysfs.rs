@@ -1,0 +1,161 @@
+//! What a program sees of the machine below `/sys`.
+//!
+//! | path | holds |
+//! |---|---|
+//! | `bus/pci/devices/BDF` | the device: IDs, its driver, its IOMMU, its group |
+//! | `bus/pci/devices/BDF/vfio-dev/vfioN` | the number of its device node |
+//! | `class/iommu/NAME` | an IOMMU: registers (`drivers/iommu/iommu-sysfs.c` and the vendors' files) |
+//! | `kernel/iommu_groups/N` | the group: devices, type, reserved regions |
+//!
+//! *What it doesn't do yet*: configuration space and resources.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use profile::machine::{Bdf, Device, Hardware as Registers, Iommu};
+use profile::registers::vtd::SAGAW;
+
+use crate::Engine;
+use crate::hw::{DeviceState, PciState};
+
+/// A file of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A folder, where it is not implied by what is in it.
+    Folder,
+    /// A file with this text.
+    Text(String),
+    /// A symbolic link, relative to its own folder.
+    Link(String),
+}
+
+/// Files by path, without `/sys` and without a slash in front.
+pub type Tree = BTreeMap<String, Entry>;
+
+impl Engine {
+    /// The machine's part of `/sys`. `major` is the major number of VFIO's device nodes.
+    pub fn sysfs(&self, major: u32) -> Tree {
+        let mut tree = Tree::new();
+        for folder in ["bus/pci/devices", "class/iommu", "class/vfio-dev", "kernel/iommu_groups"] {
+            tree.insert(folder.to_owned(), Entry::Folder);
+        }
+        for (index, iommu) in self.machine.iommus.iter().enumerate() {
+            self.add_iommu(&mut tree, index, iommu);
+        }
+        for device in &self.machine.devices {
+            self.add_device(&mut tree, device);
+        }
+        for (number, function) in self.functions.iter().enumerate() {
+            let device = folder_of(function.facts.address);
+            let vfio = format!("{device}/vfio-dev/vfio{number}");
+            text(&mut tree, format!("{vfio}/dev"), format_args!("{major}:{number}"));
+            let uevent =
+                format!("MAJOR={major}\nMINOR={number}\nDEVNAME=vfio/devices/vfio{number}");
+            text(&mut tree, format!("{vfio}/uevent"), format_args!("{uevent}"));
+            link(&mut tree, format!("{vfio}/device"), &device);
+            link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);
+            tree.insert("bus/pci/drivers/vfio-pci".to_owned(), Entry::Folder);
+            link(&mut tree, format!("{device}/driver"), "bus/pci/drivers/vfio-pci");
+        }
+        self.add_groups(&mut tree);
+        tree
+    }
+
+    fn add_iommu(&self, tree: &mut Tree, index: usize, iommu: &Iommu) {
+        let folder = folder_of_iommu(iommu);
+        link(tree, format!("class/iommu/{}", iommu.name), &folder);
+        tree.insert(format!("{folder}/devices"), Entry::Folder);
+        let mut file = |name: &str, value: std::fmt::Arguments<'_>| {
+            text(tree, format!("{folder}/{name}"), value);
+        };
+        match &iommu.hardware {
+            Registers::IntelVtd(unit) => {
+                let (major, minor) = unit.version;
+                file("intel-iommu/version", format_args!("{major}:{minor}"));
+                file("intel-iommu/address", format_args!("{:x}", unit.address));
+                file("intel-iommu/cap", format_args!("{:x}", unit.cap));
+                file("intel-iommu/ecap", format_args!("{:x}", unit.ecap));
+                // CAP.ND: 4, 6, .. 16 bits of domain ID
+                let domains = 1_u64 << (4 + 2 * (unit.cap & 7));
+                file("intel-iommu/domains_supported", format_args!("{domains}"));
+                let used = if SAGAW.is_set(unit.cap) { 1 } else { 0 };
+                file("intel-iommu/domains_used", format_args!("{used}"));
+            }
+            Registers::Amd(unit) => {
+                file("amd-iommu/features", format_args!("{:x}:{:x}", unit.efr, unit.efr2));
+            }
+            Registers::ArmSmmuv3(_) | Registers::Riscv(_) => {}
+        }
+        if self.drives(iommu) {
+            let behind = self.machine.devices.iter().filter(|d| d.iommu == Some(index));
+            for device in behind {
+                let path = folder_of(device.address);
+                link(tree, format!("{folder}/devices/{}", device.address), &path);
+                link(tree, format!("{path}/iommu"), &folder);
+            }
+        }
+    }
+
+    /// Whether the kernel has a driver for an IOMMU.
+    fn drives(&self, iommu: &Iommu) -> bool {
+        crate::hw::model(iommu, self.kernel).is_some()
+    }
+
+    fn add_device(&self, tree: &mut Tree, device: &Device) {
+        let folder = folder_of(device.address);
+        link(tree, format!("bus/pci/devices/{}", device.address), &folder);
+        let mut file = |name: &str, value: std::fmt::Arguments<'_>| {
+            text(tree, format!("{folder}/{name}"), value);
+        };
+        file("vendor", format_args!("{:#06x}", device.vendor));
+        file("device", format_args!("{:#06x}", device.device));
+        file("revision", format_args!("{:#04x}", device.revision));
+        file("class", format_args!("{:#08x}", device.class));
+    }
+
+    fn add_groups(&self, tree: &mut Tree) {
+        for device in &self.machine.devices {
+            let Some(iommu) = self.machine.iommu_of(device) else { continue };
+            let Some(model) = crate::hw::model(iommu, self.kernel) else { continue };
+            let group = format!("kernel/iommu_groups/{}", device.group);
+            let folder = folder_of(device.address);
+            link(tree, format!("{folder}/iommu_group"), &group);
+            link(tree, format!("{group}/devices/{}", device.address), &folder);
+            text(tree, format!("{group}/type"), format_args!("DMA"));
+            let state = DeviceState::Pci(PciState::new(device.clone().into()));
+            let mut regions = String::new();
+            for (number, range) in model.reserved(&state).iter().enumerate() {
+                let kind = if number == 0 { "msi" } else { "reserved" };
+                let (first, last) = (range.start(), range.end());
+                // writing to a string cannot fail
+                let _ = writeln!(regions, "{first:#018x} {last:#018x} {kind}");
+            }
+            tree.insert(format!("{group}/reserved_regions"), Entry::Text(regions));
+        }
+    }
+}
+
+fn folder_of(address: Bdf) -> String {
+    let Bdf { segment, bus, .. } = address;
+    format!("devices/pci{segment:04x}:{bus:02x}/{address}")
+}
+
+fn folder_of_iommu(iommu: &Iommu) -> String {
+    let name = &iommu.name;
+    match &iommu.hardware {
+        Registers::IntelVtd(_) | Registers::Riscv(_) => format!("devices/virtual/iommu/{name}"),
+        Registers::Amd(unit) => format!("{}/iommu/{name}", folder_of(unit.address)),
+        Registers::ArmSmmuv3(_) => format!("devices/platform/arm-smmu-v3.0.auto/iommu/{name}"),
+    }
+}
+
+/// A file of one line.
+fn text(tree: &mut Tree, path: String, value: std::fmt::Arguments<'_>) {
+    tree.insert(path, Entry::Text(format!("{value}\n")));
+}
+
+/// A link from one path to another, both without `/sys`.
+fn link(tree: &mut Tree, from: String, to: &str) {
+    let up = "../".repeat(from.matches('/').count());
+    tree.insert(from, Entry::Link(format!("{up}{to}")));
+}

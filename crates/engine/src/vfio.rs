@@ -1,0 +1,354 @@
+//! VFIO character devices (`drivers/vfio/device_cdev.c`, `drivers/vfio/iommufd.c`).
+//!
+//! An open device does nothing before it is bound to an iommufd. Bound, it is attached to page tables of
+//! that iommufd, itself and by PASID. A device, and its whole IOMMU group, has one owner at a time.
+//!
+//! *What it doesn't do yet*: everything of a device that is not about the IOMMU: regions, interrupts,
+//! reset, features.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use profile::Quirk;
+use uapi::Errno;
+use uapi::vfio::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::context::Context;
+use crate::device::{Device, NO_PASID};
+use crate::file::Kind;
+use crate::hw::{DeviceState, Hardware, PciState};
+use crate::objects::ObjectId;
+use crate::state::PtMode;
+use crate::task::{Task, load_struct};
+use crate::{Caller, Engine, Refusal};
+
+/// A PCI function that programs may have.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub facts: Arc<profile::machine::Device>,
+    pub hw: Arc<dyn Hardware>,
+    /// Whether its interrupt messages reach only its own interrupts.
+    pub isolated: bool,
+}
+
+/// Who has which device.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    /// By IOMMU group: the context, and how many devices it has bound.
+    groups: BTreeMap<u32, (Weak<Context>, u32)>,
+    /// Indices of bound devices.
+    bound: BTreeSet<usize>,
+}
+
+impl Owners {
+    /// `iommu_device_claim_dma_owner`
+    fn claim(&mut self, index: usize, group: u32, context: &Arc<Context>) -> Result<(), Refusal> {
+        let (owner, count) = self.groups.entry(group).or_insert((Arc::downgrade(context), 0));
+        if *count > 0 && !std::ptr::eq(owner.as_ptr(), Arc::as_ptr(context)) {
+            return Err(Refusal::Owned { group });
+        }
+        (*owner, *count) = (Arc::downgrade(context), *count + 1);
+        self.bound.insert(index);
+        Ok(())
+    }
+
+    fn release(&mut self, index: usize, group: u32) {
+        self.bound.remove(&index);
+        if let Some((_, count)) = self.groups.get_mut(&group) {
+            *count -= 1;
+        }
+    }
+}
+
+/// An open `/dev/vfio/devices/vfioN`.
+#[derive(Debug)]
+pub(crate) struct VfioFile {
+    engine: Arc<Engine>,
+    index: usize,
+    bound: Mutex<Option<Bound>>,
+}
+
+/// A device under an iommufd.
+#[derive(Debug)]
+struct Bound {
+    context: Arc<Context>,
+    device: ObjectId,
+    attached: bool,
+    pasids: BTreeSet<u32>,
+}
+
+impl VfioFile {
+    pub fn new(engine: Arc<Engine>, index: usize) -> Self {
+        Self { engine, index, bound: Mutex::default() }
+    }
+
+    /// `vfio_device_fops_unl_ioctl`
+    pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        let mut bound = self.bound.lock();
+        if cmd == VFIO_DEVICE_BIND_IOMMUFD {
+            return self.bind(caller, arg, &mut bound).map(|()| 0);
+        }
+        let bound = bound.as_mut().ok_or(Refusal::NotBound)?;
+        let context = Arc::clone(&bound.context);
+        let mut task = context.task(caller);
+        match cmd {
+            VFIO_DEVICE_ATTACH_IOMMUFD_PT => bound.attach(&mut task, arg).map(|()| 0),
+            VFIO_DEVICE_DETACH_IOMMUFD_PT => bound.detach(&task, arg).map(|()| 0),
+            _ => Err(Refusal::UnknownCommand { cmd }),
+        }
+    }
+
+    /// Whether it is bound; before, the file has no other operation.
+    pub fn is_bound(&self) -> bool {
+        self.bound.lock().is_some()
+    }
+
+    fn function(&self) -> &Function {
+        &self.engine.functions[self.index]
+    }
+
+    /// For people: what this file is and what it holds.
+    pub fn describe(&self) -> String {
+        let address = self.function().facts.address;
+        let state = match &*self.bound.lock() {
+            None => "not bound",
+            Some(Bound { attached: false, pasids, .. }) if pasids.is_empty() => "bound",
+            Some(_) => "bound and attached",
+        };
+        format!("VFIO device {address}: {state}")
+    }
+
+    /// `vfio_df_ioctl_bind_iommufd`
+    fn bind(
+        &self,
+        caller: &mut dyn Caller,
+        arg: u64,
+        bound: &mut Option<Bound>,
+    ) -> Result<(), Refusal> {
+        let request = self.load_bind(caller, arg)?;
+        if request.iommufd < 0 {
+            let (value, rule) =
+                (u64::from(request.iommufd.cast_unsigned()), "must not be negative");
+            return Err(Refusal::Invalid { field: "iommufd", value, rule });
+        }
+        if bound.is_some() {
+            return Err(Refusal::Unfit { rule: "this descriptor is bound already" });
+        }
+        self.check_token(caller, &request)?;
+        let context = iommufd(caller, request.iommufd)?;
+        let mut owners = self.engine.owners.lock();
+        if owners.bound.contains(&self.index) {
+            return Err(Refusal::Unfit { rule: "the device is bound through another descriptor" });
+        }
+        let function = self.function();
+        if !function.hw.is_coherent() {
+            return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
+        }
+        if !function.isolated {
+            return Err(Refusal::NotIsolated);
+        }
+        let group = function.facts.group;
+        owners.claim(self.index, group, &context)?;
+        let mut state = context.state.lock();
+        let device = state.objects.add(Device {
+            hw: Arc::clone(&function.hw),
+            hw_state: DeviceState::Pci(PciState::new(Arc::clone(&function.facts))),
+            group: Some(group),
+            vdevice: None,
+            attached: BTreeMap::new(),
+        });
+        state.objects.hold(device);
+        state.objects.publish(device);
+        let at = arg.wrapping_add(std::mem::offset_of!(vfio_device_bind_iommufd, out_devid) as u64);
+        if let Err(refusal) = context.task(caller).store(at, &device.0, "argument") {
+            state.unbind(device);
+            owners.release(self.index, group);
+            return Err(refusal);
+        }
+        drop(state);
+        *bound = Some(Bound { context, device, attached: false, pasids: BTreeSet::new() });
+        Ok(())
+    }
+
+    /// Reads the argument of BIND, in each release's way.
+    fn load_bind(
+        &self,
+        caller: &dyn Caller,
+        arg: u64,
+    ) -> Result<vfio_device_bind_iommufd, Refusal> {
+        const MIN: usize = 16;
+        let kernel = self.engine.kernel;
+        let memory = &**caller.memory();
+        if !kernel.has(Quirk::VfioBindToken) {
+            return load(memory, arg, MIN, MIN);
+        }
+        let argsz = load::<u32>(memory, arg, 4, 4)?;
+        if (argsz as usize) < MIN {
+            return Err(Refusal::TooShort { size: argsz, min: MIN });
+        }
+        let lost = kernel.has(Quirk::VfioBindTokenLost);
+        let known = if lost { MIN } else { size_of::<vfio_device_bind_iommufd>() };
+        let request: vfio_device_bind_iommufd =
+            load_struct(memory, arg, argsz as usize, known, "argument")?;
+        let unknown = request.flags & !VFIO_DEVICE_BIND_FLAG_TOKEN;
+        if unknown != 0 {
+            let rule = "unknown flags";
+            return Err(Refusal::Invalid { field: "flags", value: unknown.into(), rule });
+        }
+        Ok(request)
+    }
+
+    /// Only SR-IOV devices whose physical function is with VFIO have tokens; none here has one
+    /// (`vfio_df_check_token`).
+    fn check_token(
+        &self,
+        caller: &dyn Caller,
+        request: &vfio_device_bind_iommufd,
+    ) -> Result<(), Refusal> {
+        let kernel = self.engine.kernel;
+        if !kernel.has(Quirk::VfioBindToken) || request.flags & VFIO_DEVICE_BIND_FLAG_TOKEN == 0 {
+            return Ok(());
+        }
+        let mut token = [0; 16];
+        caller
+            .memory()
+            .read(request.token_uuid_ptr, &mut token)
+            .map_err(Refusal::bad("token_uuid_ptr"))?;
+        let rule = "the device takes no token";
+        Err(Refusal::Invalid { field: "flags", value: request.flags.into(), rule })
+    }
+}
+
+/// The context behind a descriptor of the caller (`iommufd_ctx_from_fd`).
+fn iommufd(caller: &mut dyn Caller, fd: i32) -> Result<Arc<Context>, Refusal> {
+    match caller.file(fd).as_ref().map(|file| &*file.0) {
+        Some(Kind::Iommu(context)) => Ok(Arc::clone(context)),
+        Some(_) => Err(Refusal::WrongFile { fd, wanted: "iommufd" }),
+        None => match caller.shared_file(fd) {
+            Err(Errno::EBADF) => Err(Refusal::NotOpen { fd }),
+            _ => Err(Refusal::WrongFile { fd, wanted: "iommufd" }),
+        },
+    }
+}
+
+/// The first `given` bytes of a struct, the rest 0, after a look at its first number: `argsz` must reach
+/// `min`.
+fn load<T: FromBytes + IntoBytes + Immutable>(
+    memory: &dyn mem::AddressSpace,
+    va: u64,
+    given: usize,
+    min: usize,
+) -> Result<T, Refusal> {
+    let it: T = load_struct(memory, va, given, given, "argument")?;
+    let argsz = u32::read_from_prefix(it.as_bytes()).map_or(0, |(argsz, _)| argsz);
+    if (argsz as usize) < min && given > 4 {
+        return Err(Refusal::TooShort { size: argsz, min });
+    }
+    Ok(it)
+}
+
+impl Bound {
+    /// `vfio_df_ioctl_attach_pt`
+    fn attach(&mut self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
+        let request: vfio_device_attach_iommufd_pt =
+            load_with_pasid(task, arg, VFIO_DEVICE_ATTACH_PASID)?;
+        let pasid = pasid_of(task, request.flags, VFIO_DEVICE_ATTACH_PASID, request.pasid);
+        let hwpt = match pasid {
+            None => {
+                let mode = if self.attached { PtMode::Replace } else { PtMode::Attach };
+                self.change(task, NO_PASID, request.pt_id, mode)?
+            }
+            Some(pasid) if self.pasids.contains(&pasid) => {
+                self.change(task, pasid, request.pt_id, PtMode::Replace)?
+            }
+            Some(pasid) if pasid > i32::MAX as u32 => {
+                return Err(Refusal::NoNumber { field: "pasid", value: pasid.into() });
+            }
+            Some(pasid) => self.change(task, pasid, request.pt_id, PtMode::Attach)?,
+        };
+        match pasid {
+            None => self.attached = true,
+            Some(pasid) => _ = self.pasids.insert(pasid),
+        }
+        let offset = std::mem::offset_of!(vfio_device_attach_iommufd_pt, pt_id) as u64;
+        let stored = task.store(arg.wrapping_add(offset), &hwpt.0, "argument");
+        // whatever was attached, the kernel detaches the device itself
+        stored.inspect_err(|_| self.detach_device())
+    }
+
+    fn change(
+        &self,
+        task: &mut Task<'_>,
+        pasid: u32,
+        pt: u32,
+        mode: PtMode,
+    ) -> Result<ObjectId, Refusal> {
+        self.context.state.lock().change_pt(task, self.device, pasid, pt, mode)
+    }
+
+    /// `vfio_df_ioctl_detach_pt`
+    fn detach(&mut self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+        let request: vfio_device_detach_iommufd_pt =
+            load_with_pasid(task, arg, VFIO_DEVICE_DETACH_PASID)?;
+        match pasid_of(task, request.flags, VFIO_DEVICE_DETACH_PASID, request.pasid) {
+            None => self.detach_device(),
+            Some(pasid) if self.pasids.remove(&pasid) => {
+                self.context.state.lock().device_detach(self.device, pasid);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn detach_device(&mut self) {
+        if std::mem::take(&mut self.attached) {
+            self.context.state.lock().device_detach(self.device, NO_PASID);
+        }
+    }
+}
+
+/// An argument whose last field, a PASID, counts only with a flag.
+fn load_with_pasid<T: Argument>(task: &Task<'_>, arg: u64, pasid: u32) -> Result<T, Refusal> {
+    let memory = &**task.memory();
+    let (whole, min) = (size_of::<T>(), size_of::<T>() - size_of::<u32>());
+    let it: T = load(memory, arg, min, min)?;
+    if !task.has(Quirk::VfioPasid) {
+        return Ok(it);
+    }
+    let word = |at: usize| u32::read_from_prefix(&it.as_bytes()[at..]).map_or(0, |(word, _)| word);
+    let (argsz, flags) = (word(0), word(4));
+    if flags & !pasid != 0 {
+        let rule = "unknown flags";
+        return Err(Refusal::Invalid { field: "flags", value: flags.into(), rule });
+    }
+    if flags & pasid == 0 {
+        return Ok(it);
+    }
+    if (argsz as usize) < whole {
+        return Err(Refusal::TooShort { size: argsz, min: whole });
+    }
+    load(memory, arg, whole, whole)
+}
+
+/// The PASID that is meant, where the kernel knows the flag.
+fn pasid_of(task: &Task<'_>, flags: u32, flag: u32, pasid: u32) -> Option<u32> {
+    (task.has(Quirk::VfioPasid) && flags & flag != 0).then_some(pasid)
+}
+
+/// The device is given back (`vfio_df_unbind_iommufd`).
+impl Drop for VfioFile {
+    fn drop(&mut self) {
+        let Some(mut bound) = self.bound.get_mut().take() else { return };
+        {
+            let mut state = bound.context.state.lock();
+            for pasid in std::mem::take(&mut bound.pasids) {
+                state.device_detach(bound.device, pasid);
+            }
+        }
+        bound.detach_device();
+        bound.context.state.lock().unbind(bound.device);
+        self.engine.owners.lock().release(self.index, self.function().facts.group);
+    }
+}

@@ -1,0 +1,574 @@
+//! Machines: the files under `profiles/machines`, and those of users.
+//!
+//! A machine is its IOMMUs, by their registers and by what firmware and kernel parameters make of them,
+//! and the PCI devices behind them. It is the same under every kernel; what a kernel does with it is the
+//! engine's business.
+//!
+//! Every value of a shipped file has its source, in a table `source` beside it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use thiserror::Error;
+
+use crate::kernel::{Kernel, Quirk};
+use crate::text::{BadFile, Result, Source, Table, Value, is_path, nearest, read_file};
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The name, as `--machine` takes it.
+    pub name: String,
+    /// What it is, in one line.
+    pub summary: String,
+    /// Whether `IOMMU_TEST_CMD` and fault injection are there (`CONFIG_IOMMUFD_TEST`).
+    pub test_command: bool,
+    /// Its IOMMUs.
+    pub iommus: Vec<Iommu>,
+    /// Its PCI devices, by rising address.
+    pub devices: Vec<Device>,
+    unsourced: Vec<String>,
+}
+
+/// An IOMMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Iommu {
+    /// Its name below `/sys/class/iommu`.
+    pub name: String,
+    /// Whether messages of devices reach only their own interrupts; else binding is `EPERM`.
+    pub interrupt_remapping: bool,
+    /// Registers, and what the system makes of them.
+    pub hardware: Hardware,
+}
+
+/// A vendor's hardware.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    /// Intel VT-d.
+    IntelVtd(IntelVtd),
+    /// Arm SMMUv3.
+    ArmSmmuv3(ArmSmmuv3),
+    /// AMD-Vi.
+    Amd(Amd),
+    /// RISC-V IOMMU.
+    Riscv(Riscv),
+}
+
+/// Which vendor's driver serves an IOMMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Vendor {
+    /// `drivers/iommu/intel`
+    IntelVtd,
+    /// `drivers/iommu/arm/arm-smmu-v3`
+    ArmSmmuv3,
+    /// `drivers/iommu/amd`
+    Amd,
+    /// `drivers/iommu/riscv`
+    Riscv,
+}
+
+impl Vendor {
+    /// Every vendor.
+    pub const ALL: &'static [Self] = &[Self::IntelVtd, Self::ArmSmmuv3, Self::Amd, Self::Riscv];
+
+    /// The name, as files have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IntelVtd => "intel-vtd",
+            Self::ArmSmmuv3 => "arm-smmuv3",
+            Self::Amd => "amd",
+            Self::Riscv => "riscv",
+        }
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Hardware {
+    /// The vendor.
+    pub const fn vendor(&self) -> Vendor {
+        match self {
+            Self::IntelVtd(_) => Vendor::IntelVtd,
+            Self::ArmSmmuv3(_) => Vendor::ArmSmmuv3,
+            Self::Amd(_) => Vendor::Amd,
+            Self::Riscv(_) => Vendor::Riscv,
+        }
+    }
+}
+
+/// Registers of a VT-d unit (VT-d 11.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntelVtd {
+    /// Physical address of the registers.
+    pub address: u64,
+    /// Major and minor version.
+    pub version: (u8, u8),
+    /// Capability register.
+    pub cap: u64,
+    /// Extended capability register.
+    pub ecap: u64,
+    /// Whether the kernel uses scalable mode where there is one (`intel_iommu=sm_on`).
+    pub scalable_mode: bool,
+}
+
+/// Registers of an SMMUv3 (SMMUv3 6.3), and what firmware says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArmSmmuv3 {
+    /// Physical address of the registers.
+    pub address: u64,
+    /// `SMMU_IDR0` to `SMMU_IDR5`.
+    pub idr: [u32; 6],
+    /// Implementer.
+    pub iidr: u32,
+    /// Architecture.
+    pub aidr: u32,
+    /// Whether its walks are coherent (IORT `COHACC`, device tree `dma-coherent`).
+    pub coherent: bool,
+    /// Whether firmware promises that devices always write back (IORT `CANWBS`).
+    pub canwbs: bool,
+    /// Whether the root complex passes ATS.
+    pub root_complex_ats: bool,
+}
+
+/// Registers of an AMD IOMMU (AMD IOMMU 3.4), and what the system makes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amd {
+    /// The PCI function that it is.
+    pub address: Bdf,
+    /// Extended feature register.
+    pub efr: u64,
+    /// Extended feature 2 register.
+    pub efr2: u64,
+    /// Bits of virtual address (IVinfo, VASIZE).
+    pub va_bits: u32,
+    /// Whether the CPU uses five-level page tables.
+    pub cpu_la57: bool,
+    /// `CONFIG_AMD_IOMMU_IOMMUFD`
+    pub iommufd: bool,
+}
+
+/// Registers of a RISC-V IOMMU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Riscv {
+    /// `capabilities`
+    pub capabilities: u64,
+}
+
+/// A PCI device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where it is.
+    pub address: Bdf,
+    /// Index of its IOMMU in the machine, if it has one.
+    pub iommu: Option<usize>,
+    /// Vendor ID.
+    pub vendor: u16,
+    /// Device ID.
+    pub device: u16,
+    /// Revision ID.
+    pub revision: u8,
+    /// Class, subclass and programming interface.
+    pub class: u32,
+    /// IOMMU group; devices of one group have one owner.
+    pub group: u32,
+    /// Whether it has the ATS capability.
+    pub ats: bool,
+    /// Whether it has the PRI capability.
+    pub pri: bool,
+    /// Its PASID capability.
+    pub pasid: Option<PasidCapability>,
+    /// Whether it is a virtual function; ATS is its own, PRI and PASID are those of its physical one.
+    pub virtual_function: bool,
+}
+
+/// PASID capability (PCIe 7.8.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasidCapability {
+    /// Bits, at most 20.
+    pub width: u8,
+    /// Execute permission is supported.
+    pub execute: bool,
+    /// Privileged mode is supported.
+    pub privileged: bool,
+}
+
+impl Device {
+    /// Whether it is in the kernel's list of PCI devices that can stall
+    /// (`drivers/pci/quirks.c`, `quirk_huawei_pcie_sva`).
+    pub fn is_listed_to_stall(&self) -> bool {
+        may_stall(self.vendor, self.device, self.revision)
+    }
+}
+
+/// Whether a PCI device is in the kernel's list of those that can stall
+/// (`drivers/pci/quirks.c`, `quirk_huawei_pcie_sva`).
+pub fn may_stall(vendor: u16, device: u16, revision: u8) -> bool {
+    const HUAWEI: u16 = 0x19e5;
+    const DEVICES: [u16; 6] = [0xa250, 0xa251, 0xa255, 0xa256, 0xa258, 0xa259];
+    vendor == HUAWEI && DEVICES.contains(&device) && [0x21, 0x30].contains(&revision)
+}
+
+/// Segment, bus, device and function of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bdf {
+    /// Segment, or domain.
+    pub segment: u16,
+    /// Bus.
+    pub bus: u8,
+    /// Device, below 32.
+    pub device: u8,
+    /// Function, below 8.
+    pub function: u8,
+}
+
+impl fmt::Display for Bdf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, bus, device, function } = self;
+        write!(f, "{segment:04x}:{bus:02x}:{device:02x}.{function}")
+    }
+}
+
+/// The text is no address of a PCI function.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("\"{0}\" is no PCI address; write it as 0000:6a:01.0")]
+pub struct BadBdf(String);
+
+/// Takes what `Display` prints, and it without the segment 0.
+impl FromStr for Bdf {
+    type Err = BadBdf;
+
+    fn from_str(text: &str) -> Result<Self, BadBdf> {
+        let parse = || {
+            let (rest, function) = text.split_once('.')?;
+            let mut parts = rest.rsplit(':');
+            let hex = |part: &str| {
+                let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
+                digits.then(|| u16::from_str_radix(part, 16).ok())?
+            };
+            let bdf = Self {
+                device: u8::try_from(hex(parts.next()?)?).ok().filter(|device| *device < 32)?,
+                bus: u8::try_from(hex(parts.next()?)?).ok()?,
+                segment: parts.next().map_or(Some(0), hex)?,
+                function: u8::try_from(hex(function)?).ok().filter(|function| *function < 8)?,
+            };
+            parts.next().is_none().then_some(bdf)
+        };
+        parse().ok_or_else(|| BadBdf(text.to_owned()))
+    }
+}
+
+/// No machine has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown machine \"{name}\"; {remedy}")]
+pub struct UnknownMachine {
+    name: String,
+    remedy: String,
+}
+
+/// A machine cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoMachine {
+    /// No shipped machine has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownMachine),
+    /// Its file is wrong.
+    #[error(transparent)]
+    Bad(#[from] BadFile),
+}
+
+macro_rules! shipped {
+    ($($name:literal)+) => {
+        const FILES: &[Source<'static>] = &[$(Source {
+            name: concat!("profiles/machines/", $name, ".toml"),
+            text: include_str!(concat!("../../../profiles/machines/", $name, ".toml")),
+        }),+];
+    };
+}
+
+shipped!("spr" "icx" "grace" "genoa" "riscv" "none" "selftest");
+
+static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
+    FILES.iter().map(|file| file.parse(read).expect("profiles/machines is tested")).collect()
+});
+
+impl Machine {
+    /// Every machine that is shipped.
+    pub fn all() -> &'static [Self] {
+        &MACHINES
+    }
+
+    /// The shipped machine with this name.
+    pub fn by_name(name: &str) -> Result<&'static Self, UnknownMachine> {
+        MACHINES.iter().find(|machine| machine.name == name).ok_or_else(|| {
+            let names = || MACHINES.iter().map(|machine| machine.name.as_str());
+            let remedy = match nearest(name, names()) {
+                Some(nearest) => format!("did you mean {nearest}?"),
+                None => {
+                    let names = names().collect::<Vec<_>>().join(", ");
+                    format!("known: {names}; a file is named by a path with a slash or .toml")
+                }
+            };
+            UnknownMachine { name: name.to_owned(), remedy }
+        })
+    }
+
+    /// The shipped machine with this name, or, where it has a slash or ends with `.toml`, the one in the
+    /// file of this name.
+    pub fn load(name: &str) -> Result<Self, NoMachine> {
+        if !is_path(name) {
+            return Ok(Self::by_name(name)?.clone());
+        }
+        Ok(Self::parse(name, &read_file(name)?)?)
+    }
+
+    /// Reads a machine file; `name` is for errors.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        Source { name, text }.parse(read)
+    }
+
+    /// The IOMMU of a device.
+    pub fn iommu_of(&self, device: &Device) -> Option<&Iommu> {
+        device.iommu.and_then(|index| self.iommus.get(index))
+    }
+
+    /// The devices that VFIO offers under a kernel: those behind an IOMMU that the kernel has a driver
+    /// for and whose walks are coherent (`__vfio_register_dev`, `drivers/vfio/vfio_main.c`). Their
+    /// order numbers them: the first is `/dev/vfio/devices/vfio0`.
+    pub fn vfio_devices<'m>(&'m self, kernel: &'m Kernel) -> impl Iterator<Item = &'m Device> {
+        self.devices.iter().filter(|device| {
+            self.iommu_of(device).is_some_and(|iommu| match &iommu.hardware {
+                _ if !kernel.has(Quirk::VfioCdev) => false,
+                Hardware::ArmSmmuv3(unit) => unit.coherent,
+                Hardware::Riscv(_) => kernel.has(Quirk::RiscvDriver),
+                Hardware::IntelVtd(_) | Hardware::Amd(_) => true,
+            })
+        })
+    }
+
+    /// The values without a source; none in shipped files.
+    pub fn unsourced(&self) -> &[String] {
+        &self.unsourced
+    }
+}
+
+fn read(file: &Table<'_, '_>) -> Result<Machine> {
+    let mut unsourced = Vec::new();
+    let iommus = file.each("iommu", |table| {
+        sources(table, &mut unsourced)?;
+        iommu(table)
+    })?;
+    let mut groups = 0..;
+    let mut seen = BTreeSet::new();
+    let mut devices = file.each("device", |table| {
+        sources(table, &mut unsourced)?;
+        let device = device(table, &iommus, &mut groups)?;
+        if !seen.insert(device.address) {
+            return Err(table.need("address")?.bad("another device has this address"));
+        }
+        Ok(device)
+    })?;
+    devices.sort_by_key(|device| device.address);
+    Ok(Machine {
+        name: file.need("name")?.string()?.to_owned(),
+        summary: file.need("summary")?.string()?.to_owned(),
+        test_command: flag(file, "test_command", false)?,
+        iommus,
+        devices,
+        unsourced,
+    })
+}
+
+/// Reads the table `source` and notes what has none.
+fn sources(table: &Table<'_, '_>, unsourced: &mut Vec<String>) -> Result<()> {
+    let keys = || table.keys().filter(|key| *key != "source");
+    let mut sourced = BTreeSet::new();
+    if let Some(source) = table.get("source") {
+        source.names(|key, value| {
+            if !keys().any(|known| known == key) {
+                return Err(value.unknown_key(keys()));
+            }
+            value.string()?;
+            sourced.insert(key.to_owned());
+            Ok(())
+        })?;
+    }
+    unsourced.extend(keys().filter(|key| !sourced.contains(*key)).map(|key| table.path_of(key)));
+    Ok(())
+}
+
+fn iommu(table: &Table<'_, '_>) -> Result<Iommu> {
+    let kind = table.need("kind")?;
+    let names = || Vendor::ALL.iter().map(|vendor| vendor.name());
+    let vendor = Vendor::ALL.iter().find(|vendor| Some(vendor.name()) == kind.string().ok());
+    let vendor = vendor.ok_or_else(|| kind.unknown_name("kind of IOMMU", names()))?;
+    Ok(Iommu {
+        name: table.need("name")?.string()?.to_owned(),
+        interrupt_remapping: flag(table, "interrupt_remapping", true)?,
+        hardware: match vendor {
+            Vendor::IntelVtd => Hardware::IntelVtd(intel_vtd(table)?),
+            Vendor::ArmSmmuv3 => Hardware::ArmSmmuv3(arm_smmuv3(table)?),
+            Vendor::Amd => Hardware::Amd(amd(table)?),
+            Vendor::Riscv => {
+                Hardware::Riscv(Riscv { capabilities: table.need("capabilities")?.number()? })
+            }
+        },
+    })
+}
+
+fn intel_vtd(table: &Table<'_, '_>) -> Result<IntelVtd> {
+    let version = table.need("version")?;
+    let parts = version.string()?.split_once('.');
+    let parts = parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    Ok(IntelVtd {
+        address: table.need("address")?.number()?,
+        version: parts.ok_or_else(|| version.bad("must be as \"6.0\""))?,
+        cap: table.need("cap")?.number()?,
+        ecap: table.need("ecap")?.number()?,
+        scalable_mode: flag(table, "scalable_mode", true)?,
+    })
+}
+
+fn arm_smmuv3(table: &Table<'_, '_>) -> Result<ArmSmmuv3> {
+    let register = |value: Value<'_, '_>| value.number_to(u32::MAX.into()).map(|word| word as u32);
+    let idr = table.need("idr")?;
+    let words = idr.items()?.into_iter().map(register).collect::<Result<Vec<_>>>()?;
+    Ok(ArmSmmuv3 {
+        address: table.need("address")?.number()?,
+        idr: words.try_into().map_err(|_| idr.bad("must be six numbers, IDR0 to IDR5"))?,
+        iidr: register(table.need("iidr")?)?,
+        aidr: register(table.need("aidr")?)?,
+        coherent: flag(table, "coherent", true)?,
+        canwbs: flag(table, "canwbs", false)?,
+        root_complex_ats: flag(table, "root_complex_ats", false)?,
+    })
+}
+
+fn amd(table: &Table<'_, '_>) -> Result<Amd> {
+    let va_bits = table.get("va_bits").map_or(Ok(64), |bits| {
+        let number = bits.number_to(64)?;
+        if number >= 32 { Ok(number as u32) } else { Err(bits.bad("must be 32..=64")) }
+    })?;
+    Ok(Amd {
+        address: bdf(&table.need("address")?)?,
+        efr: table.need("efr")?.number()?,
+        efr2: table.need("efr2")?.number()?,
+        va_bits,
+        cpu_la57: flag(table, "cpu_la57", true)?,
+        iommufd: flag(table, "iommufd", false)?,
+    })
+}
+
+fn device(
+    table: &Table<'_, '_>,
+    iommus: &[Iommu],
+    groups: &mut impl Iterator<Item = u32>,
+) -> Result<Device> {
+    let number =
+        |key: &'static str, last: u64| table.get(key).map_or(Ok(0), |value| value.number_to(last));
+    let iommu = match table.get("iommu") {
+        None => None,
+        Some(value) => {
+            let name = value.string()?;
+            let known = || iommus.iter().map(|iommu| iommu.name.as_str());
+            let found = iommus.iter().position(|iommu| iommu.name == name);
+            Some(found.ok_or_else(|| value.unknown_name("IOMMU in this file", known()))?)
+        }
+    };
+    let group = match table.get("group") {
+        Some(value) => value.number_to(u32::MAX.into())? as u32,
+        // as many as there are devices
+        None => groups.next().unwrap_or(u32::MAX),
+    };
+    Ok(Device {
+        address: bdf(&table.need("address")?)?,
+        iommu,
+        vendor: table.need("vendor")?.number_to(0xffff)? as u16,
+        device: table.need("device")?.number_to(0xffff)? as u16,
+        revision: number("revision", 0xff)? as u8,
+        class: number("class", 0xff_ffff)? as u32,
+        group,
+        ats: flag(table, "ats", false)?,
+        pri: flag(table, "pri", false)?,
+        pasid: table.get("pasid").map(|value| value.table(pasid)).transpose()?,
+        virtual_function: flag(table, "virtual_function", false)?,
+    })
+}
+
+fn pasid(table: &Table<'_, '_>) -> Result<PasidCapability> {
+    Ok(PasidCapability {
+        width: table.need("width")?.number_to(20)? as u8,
+        execute: flag(table, "execute", false)?,
+        privileged: flag(table, "privileged", false)?,
+    })
+}
+
+fn bdf(value: &Value<'_, '_>) -> Result<Bdf> {
+    value.string()?.parse().map_err(|bad| value.bad(bad))
+}
+
+fn flag(table: &Table<'_, '_>, key: &'static str, default: bool) -> Result<bool> {
+    table.get(key).map_or(Ok(default), |value| value.flag())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_files() {
+        for (file, machine) in FILES.iter().zip(Machine::all()) {
+            assert_eq!(file.parse(read).as_ref(), Ok(machine), "{}", file.name);
+            assert!(file.name.ends_with(&format!("/{}.toml", machine.name)), "{}", file.name);
+            assert!(machine.unsourced.is_empty(), "{}: {:?}", file.name, machine.unsourced);
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../profiles/machines");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), FILES.len());
+    }
+
+    #[test]
+    fn addresses() {
+        #[rustfmt::skip] // one text, one line
+        let cases: &[(&str, Option<&str>)] = &[
+            ("0000:6a:01.0",  Some("0000:6a:01.0")),
+            ("6a:1f.7",       Some("0000:6a:1f.7")),
+            ("ffff:ff:00.0",  Some("ffff:ff:00.0")),
+            ("0000:6a:20.0",  None),
+            ("0000:6a:01.8",  None),
+            ("0000:6a:01",    None),
+            ("1:0000:6a:01.0", None),
+            ("+000:6a:01.0",  None),
+            ("",              None),
+        ];
+        for (text, expected) in cases {
+            let read = text.parse::<Bdf>().ok().map(|bdf| bdf.to_string());
+            assert_eq!(read.as_deref(), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_files_are_named() {
+        const HEAD: &str = "name = \"m\"\nsummary = \"s\"\n";
+        const VTD: &str = "[[iommu]]\nname = \"d\"\nkind = \"intel-vtd\"\naddress = 0\nversion = \"1.0\"\ncap = 0\necap = 0\n";
+        #[rustfmt::skip] // one file, one line
+        let cases: &[(&[&str], &str)] = &[
+            (&["name = \"m\""],                                            "m.toml:1: `summary` is missing"),
+            (&[HEAD, "[[iommu]]\nname = \"d\"\nkind = \"intel\""],         "m.toml:5: `iommu[0].kind` is \"intel\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
+            (&[HEAD, VTD, "eccap = 1"],                                    "m.toml:10: unknown key `iommu[0].eccap`; did you mean `ecap`?"),
+            (&[HEAD, VTD, "[iommu.source]\necapp = \"x\""],                  "m.toml:11: unknown key `iommu[0].source.ecapp`; did you mean `ecap`?"),
+            (&[HEAD, VTD, "[[device]]\naddress = \"0:0\"\niommu = \"d\""], "m.toml:11: `device[0].address` is \"0:0\": \"0:0\" is no PCI address; write it as 0000:6a:01.0"),
+            (&[HEAD, VTD, "[[device]]\niommu = \"dd\""],                   "m.toml:11: `device[0].iommu` is \"dd\": no such IOMMU in this file; did you mean \"d\"?"),
+            (&[HEAD, "[[device]]\naddress = \"0:0.0\"\nvendor = 1\ndevice = 1\npasid = { width = 21 }"], "m.toml:7: `device[0].pasid.width` is 21: must be at most 20"),
+            (&[HEAD, "[[device]]\naddress = \"0:0.0\"\nvendor = 1\ndevice = 1\n[[device]]\naddress = \"0:0.0\"\nvendor = 1\ndevice = 1"], "m.toml:8: `device[1].address` is \"0:0.0\": another device has this address"),
+        ];
+        for (text, expected) in cases {
+            let read = Machine::parse("m.toml", &text.concat());
+            assert_eq!(read.map_err(|bad| bad.to_string()), Err((*expected).to_owned()));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! VFIO character devices, `/dev/vfio/devices/vfioN`: binding to an iommufd and attaching.
+//!
+//! | ioctl | argument | answer |
+//! |---|---|---|
+//! | `VFIO_DEVICE_BIND_IOMMUFD` | [`vfio_device_bind_iommufd`] | the device's ID in the iommufd |
+//! | `VFIO_DEVICE_ATTACH_IOMMUFD_PT` | [`vfio_device_attach_iommufd_pt`] | the hwpt used |
+//! | `VFIO_DEVICE_DETACH_IOMMUFD_PT` | [`vfio_device_detach_iommufd_pt`] | 0 |
+
+#![allow(non_camel_case_types)] // the header's spelling
+#![expect(missing_docs, reason = "fields are described in the table of their struct")]
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{VFIO_BASE, VFIO_TYPE};
+use crate::Generation;
+use crate::command::_IO;
+
+/// The argument of a call that has grown.
+pub trait Argument: FromBytes + IntoBytes + Immutable + Copy {
+    /// The first release that has each size, and the size in bytes.
+    const SIZES: &'static [(Generation, usize)];
+
+    /// The size that a generation knows.
+    fn size_in(generation: Generation) -> Option<usize> {
+        let known = Self::SIZES.iter().rfind(|(since, _)| *since <= generation);
+        known.map(|(_, size)| *size)
+    }
+}
+
+impl Argument for vfio_device_bind_iommufd {
+    const SIZES: &'static [(Generation, usize)] =
+        &[(Generation::V6_6, 16), (Generation::V6_17, 24)];
+}
+
+impl Argument for vfio_device_attach_iommufd_pt {
+    const SIZES: &'static [(Generation, usize)] =
+        &[(Generation::V6_6, 12), (Generation::V6_15, 16)];
+}
+
+impl Argument for vfio_device_detach_iommufd_pt {
+    const SIZES: &'static [(Generation, usize)] = &[(Generation::V6_6, 8), (Generation::V6_15, 12)];
+}
+
+/// Ioctl number of [`vfio_device_bind_iommufd`].
+pub const VFIO_DEVICE_BIND_IOMMUFD: u32 = _IO(VFIO_TYPE, VFIO_BASE + 18);
+/// Ioctl number of [`vfio_device_attach_iommufd_pt`].
+pub const VFIO_DEVICE_ATTACH_IOMMUFD_PT: u32 = _IO(VFIO_TYPE, VFIO_BASE + 19);
+/// Ioctl number of [`vfio_device_detach_iommufd_pt`].
+pub const VFIO_DEVICE_DETACH_IOMMUFD_PT: u32 = _IO(VFIO_TYPE, VFIO_BASE + 20);
+
+/// Argument of `VFIO_DEVICE_BIND_IOMMUFD`: put a device under an iommufd.
+///
+/// Layout: 6.6 (16 bytes), 6.17 (24). Before it succeeds every other call on the device is `EINVAL`.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 16; since 6.17 `E2BIG` on unknown bytes that are not 0 |
+/// | `flags` | in | since 6.17 `EINVAL` on another than [`VFIO_DEVICE_BIND_FLAG_TOKEN`] |
+/// | `iommufd` | in | `EINVAL` below 0, `EBADF` when it is not open, `EBADFD` when it is no iommufd |
+/// | `out_devid` | out | ID of the device in the iommufd |
+/// | `token_uuid_ptr` | in with `TOKEN` | address of 16 bytes; since 6.17 |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_bind_iommufd {
+    pub argsz: u32,
+    pub flags: u32,
+    pub iommufd: i32,
+    pub out_devid: u32,
+    pub token_uuid_ptr: u64,
+}
+
+/// Bind flag: `token_uuid_ptr` is valid. Since 6.17.
+pub const VFIO_DEVICE_BIND_FLAG_TOKEN: u32 = 1 << 0;
+
+/// Argument of `VFIO_DEVICE_ATTACH_IOMMUFD_PT`: attach a device, or one of its PASIDs, to a page
+/// table; what was attached before is replaced.
+///
+/// Layout: 6.6 (12 bytes), 6.15 (16). A larger `argsz` is not looked at.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 12, with `PASID` below 16 |
+/// | `flags` | in | since 6.15 `EINVAL` on another than [`VFIO_DEVICE_ATTACH_PASID`] |
+/// | `pt_id` | in, out | IOAS or hwpt, `ENOENT` when there is none; answers the hwpt used |
+/// | `pasid` | in with `PASID` | `EINVAL` beyond the PASIDs of the device; since 6.15 |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_attach_iommufd_pt {
+    pub argsz: u32,
+    pub flags: u32,
+    pub pt_id: u32,
+    pub pasid: u32,
+}
+
+/// Attach flag: `pasid` is valid. Since 6.15.
+pub const VFIO_DEVICE_ATTACH_PASID: u32 = 1 << 0;
+
+/// Argument of `VFIO_DEVICE_DETACH_IOMMUFD_PT`: attach a device, or one of its PASIDs, to nothing.
+///
+/// Layout: 6.6 (8 bytes), 6.15 (12). It succeeds when nothing was attached.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 8, with `PASID` below 12 |
+/// | `flags` | in | since 6.15 `EINVAL` on another than [`VFIO_DEVICE_DETACH_PASID`] |
+/// | `pasid` | in with `PASID` | since 6.15 |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_detach_iommufd_pt {
+    pub argsz: u32,
+    pub flags: u32,
+    pub pasid: u32,
+}
+
+/// Detach flag: `pasid` is valid. Since 6.15.
+pub const VFIO_DEVICE_DETACH_PASID: u32 = 1 << 0;
