@@ -84,6 +84,14 @@ impl Vendor {
     }
 }
 
+impl Vendor {
+    /// Reads a name.
+    pub(crate) fn read(value: &Value<'_, '_>) -> Result<Self> {
+        let known: Vec<_> = Self::ALL.iter().map(|vendor| (vendor.name(), *vendor)).collect();
+        value.one_of("kind of IOMMU", &known)
+    }
+}
+
 impl fmt::Display for Vendor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -403,10 +411,7 @@ fn sources(table: &Table<'_, '_>, unsourced: &mut Vec<String>) -> Result<()> {
 }
 
 fn iommu(table: &Table<'_, '_>) -> Result<Iommu> {
-    let kind = table.need("kind")?;
-    let names = || Vendor::ALL.iter().map(|vendor| vendor.name());
-    let vendor = Vendor::ALL.iter().find(|vendor| Some(vendor.name()) == kind.string().ok());
-    let vendor = vendor.ok_or_else(|| kind.unknown_name("kind of IOMMU", names()))?;
+    let vendor = Vendor::read(&table.need("kind")?)?;
     Ok(Iommu {
         name: table.need("name")?.string()?.to_owned(),
         interrupt_remapping: flag(table, "interrupt_remapping", true)?,

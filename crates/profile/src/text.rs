@@ -3,7 +3,7 @@
 //! A file that is wrong is refused with the file, the line, the key and the nearest key that would be
 //! right. So a [`Table`] notes which keys it was asked for, and [`Table::finish`] refuses all others.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -112,11 +112,13 @@ pub(crate) struct Table<'d, 't> {
     span: Range<usize>,
     entries: &'d DeTable<'t>,
     asked: RefCell<Vec<&'static str>>,
+    /// Whether every key is right.
+    all: Cell<bool>,
 }
 
 impl<'d, 't> Table<'d, 't> {
     fn new(source: Source<'t>, path: String, span: Range<usize>, entries: &'d DeTable<'t>) -> Self {
-        Self { source, path, span, entries, asked: RefCell::default() }
+        Self { source, path, span, entries, asked: RefCell::default(), all: Cell::new(false) }
     }
 
     /// The value of a key, if it is there.
@@ -172,6 +174,12 @@ impl<'d, 't> Table<'d, 't> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
     }
 
+    /// Leaves the whole table to another reader.
+    pub fn ignore(&self) -> Result<()> {
+        self.all.set(true);
+        Ok(())
+    }
+
     /// A key, with its tables.
     pub fn path_of(&self, key: &str) -> String {
         format!("{}{key}", self.path)
@@ -180,6 +188,9 @@ impl<'d, 't> Table<'d, 't> {
     /// Refuses what nobody asked for.
     fn finish(&self) -> Result<()> {
         let asked = self.asked.borrow();
+        if self.all.get() {
+            return Ok(());
+        }
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
             if !asked.contains(&name) {
@@ -231,6 +242,14 @@ impl<'d, 't> Value<'d, 't> {
     pub fn unknown_key<'k>(&self, known: impl Iterator<Item = &'k str>) -> BadFile {
         let name = self.path.rsplit_once('.').map_or(&*self.path, |(_, name)| name);
         unknown_key((self.source, self.span.clone(), self.path.clone()), name, known)
+    }
+
+    /// One of several names, and what it stands for.
+    pub fn one_of<T: Copy>(&self, what: &str, known: &[(&str, T)]) -> Result<T> {
+        let name = self.string()?;
+        let found = known.iter().find(|(known, _)| *known == name);
+        let names = known.iter().map(|(name, _)| *name);
+        found.map(|(_, value)| *value).ok_or_else(|| self.unknown_name(what, names))
     }
 
     pub fn string(&self) -> Result<&'d str> {
