@@ -1,13 +1,37 @@
-//! A client of `/dev/iommu` in Rust.
+//! A client of the IOMMU user API in Rust: typed, safe, and asked before it is used.
 //!
-//! [`Iommu`] makes any [`uapi::Command`] on an open `/dev/iommu`, the kernel's or ours. It calls
-//! through libc, as C programs do, so it works under `softiommu run` too.
+//! A [`System`] is this host, or a machine and a kernel in this process; everything else is the same
+//! for both. [`probe`] finds what a device can do, by its calls in a scratch descriptor;
+//! [`Device::negotiate`] asks for a whole feature, and gives either a verdict or a value
+//! whose calls cannot fail for compatibility.
 //!
-//! *What it doesn't do yet*: typed objects, and negotiation of features before they are used.
+//! | module | holds |
+//! |---|---|
+//! | [`system`] | where calls go; the PCI devices and IOMMUs there |
+//! | [`file`] | an open file: the kernel's, or an engine's |
+//! | [`soft`] | an engine in this process |
+//! | [`session`] | a device under a scratch iommufd, and its calls by name |
+//! | [`fingerprint`] | which generation a kernel is, by its answers |
+//! | [`probe`](mod@probe) | the dry run: each capability by its calls |
+//! | [`device`] | a device, and what may be asked of it |
+//! | [`survey`] | a requirement under every kernel |
+//! | [`feature`] | features that were asked for before they are used |
+//! | [`sys`] | the calls that need `unsafe` |
+//!
+//! It calls through libc, as C programs do, so it works under `softiommu run` too.
 
 #![deny(unsafe_code)]
 
+pub mod device;
+pub mod feature;
+pub mod file;
+pub mod fingerprint;
+pub mod probe;
+mod session;
+mod soft;
+pub mod survey;
 mod sys;
+pub mod system;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,9 +40,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use uapi::Command;
 use uapi::selftest::iommu_test_cmd;
 
+pub use device::{Device, NotNegotiated};
+pub use file::OpenFile;
+pub use fingerprint::{Fingerprint, fingerprint};
+pub use probe::{CannotAsk, probe};
+pub use session::Failed;
+pub use survey::{Span, Survey, probe_machine, survey};
 pub use sys::SharedBuffer;
+pub use system::{Function, System};
 
-/// An open `/dev/iommu`.
+/// An open `/dev/iommu` of this host, as a descriptor that can be passed on.
 #[derive(Debug)]
 pub struct Iommu {
     file: File,
@@ -31,10 +62,7 @@ impl Iommu {
         Ok(Self { file })
     }
 
-    /// Makes a command; `cmd` holds the answer afterwards. Errors are those of the command.
-    ///
-    /// Pointers in `cmd` are the kernel's to judge: a bad one is `EFAULT`. Those that the kernel
-    /// writes through must lead to memory that nothing else uses meanwhile.
+    /// Makes a command; see [`OpenFile::call`].
     pub fn call<C: Command>(&self, cmd: &mut C) -> io::Result<i32> {
         sys::ioctl(self.file.as_fd(), C::IOCTL, cmd)
     }

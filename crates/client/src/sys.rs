@@ -5,13 +5,26 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
-use uapi::Command;
+use zerocopy::{FromBytes, IntoBytes};
 
-pub(crate) fn ioctl<C: Command>(fd: BorrowedFd<'_>, number: u32, cmd: &mut C) -> io::Result<i32> {
-    // SAFETY: a `Command` is plain bytes and as large as its own first field says at most what the
-    // kernel writes; what its pointers lead to is the caller's promise, see `Iommu::call`.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), number.into(), std::ptr::from_mut(cmd)) };
+pub(crate) fn ioctl<T: FromBytes + IntoBytes>(
+    fd: BorrowedFd<'_>,
+    number: u32,
+    argument: &mut T,
+) -> io::Result<i32> {
+    // SAFETY: the argument is plain bytes, whatever is written to it, and says itself how many the
+    // kernel may write; what its pointers lead to is the caller's promise, see `OpenFile::call`.
+    let result =
+        unsafe { libc::ioctl(fd.as_raw_fd(), number.into(), std::ptr::from_mut(argument)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `write(2)` from an address at which nothing is.
+pub(crate) fn write_nowhere(fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+    let nowhere = std::ptr::without_provenance(super::file::NOWHERE as usize);
+    // SAFETY: the kernel judges the pointer, and reads nothing.
+    let result = unsafe { libc::write(fd.as_raw_fd(), nowhere, count) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 pub(crate) fn adopt(number: u32) -> OwnedFd {
@@ -66,7 +79,12 @@ impl SharedBuffer {
 
     /// Copies bytes in, at the start.
     pub fn store(&self, from: &[u8]) {
-        for (index, byte) in from.iter().enumerate().take(self.length) {
+        self.store_at(0, from);
+    }
+
+    /// Copies bytes in from an offset on, as far as there is room.
+    pub fn store_at(&self, offset: usize, from: &[u8]) {
+        for (index, byte) in (offset..self.length).zip(from) {
             // SAFETY: within the mapping; volatile, since a device may read it.
             unsafe { self.start.add(index).write_volatile(*byte) };
         }

@@ -40,7 +40,9 @@ impl Engine {
             tree.insert(folder.to_owned(), Entry::Folder);
         }
         for (index, iommu) in self.machine.iommus.iter().enumerate() {
-            self.add_iommu(&mut tree, index, iommu);
+            if crate::hw::model(iommu, self.kernel).is_some() {
+                self.add_iommu(&mut tree, index, iommu);
+            }
         }
         for device in &self.machine.devices {
             self.add_device(&mut tree, device);
@@ -86,19 +88,11 @@ impl Engine {
             }
             Registers::ArmSmmuv3(_) | Registers::Riscv(_) => {}
         }
-        if self.drives(iommu) {
-            let behind = self.machine.devices.iter().filter(|d| d.iommu == Some(index));
-            for device in behind {
-                let path = folder_of(device.address);
-                link(tree, format!("{folder}/devices/{}", device.address), &path);
-                link(tree, format!("{path}/iommu"), &folder);
-            }
+        for device in self.machine.devices.iter().filter(|it| it.iommu == Some(index)) {
+            let path = folder_of(device.address);
+            link(tree, format!("{folder}/devices/{}", device.address), &path);
+            link(tree, format!("{path}/iommu"), &folder);
         }
-    }
-
-    /// Whether the kernel has a driver for an IOMMU.
-    fn drives(&self, iommu: &Iommu) -> bool {
-        crate::hw::model(iommu, self.kernel).is_some()
     }
 
     fn add_device(&self, tree: &mut Tree, device: &Device) {

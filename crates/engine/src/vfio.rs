@@ -182,7 +182,8 @@ impl VfioFile {
         let kernel = self.engine.kernel;
         let memory = &**caller.memory();
         if !kernel.has(Quirk::VfioBindToken) {
-            return load(memory, arg, MIN, MIN);
+            let request: vfio_device_bind_iommufd = load(memory, arg, MIN, MIN)?;
+            return check_flags(request.flags, 0).map(|()| request);
         }
         let argsz = load::<u32>(memory, arg, 4, 4)?;
         if (argsz as usize) < MIN {
@@ -192,12 +193,7 @@ impl VfioFile {
         let known = if lost { MIN } else { size_of::<vfio_device_bind_iommufd>() };
         let request: vfio_device_bind_iommufd =
             load_struct(memory, arg, argsz as usize, known, "argument")?;
-        let unknown = request.flags & !VFIO_DEVICE_BIND_FLAG_TOKEN;
-        if unknown != 0 {
-            let rule = "unknown flags";
-            return Err(Refusal::Invalid { field: "flags", value: unknown.into(), rule });
-        }
-        Ok(request)
+        check_flags(request.flags, VFIO_DEVICE_BIND_FLAG_TOKEN).map(|()| request)
     }
 
     /// Only SR-IOV devices whose physical function is with VFIO have tokens; none here has one
@@ -254,7 +250,7 @@ impl Bound {
     fn attach(&mut self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
         let request: vfio_device_attach_iommufd_pt =
             load_with_pasid(task, arg, VFIO_DEVICE_ATTACH_PASID)?;
-        let pasid = pasid_of(task, request.flags, VFIO_DEVICE_ATTACH_PASID, request.pasid);
+        let pasid = (request.flags != 0).then_some(request.pasid);
         let hwpt = match pasid {
             None => {
                 let mode = if self.attached { PtMode::Replace } else { PtMode::Attach };
@@ -292,7 +288,7 @@ impl Bound {
     fn detach(&mut self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
         let request: vfio_device_detach_iommufd_pt =
             load_with_pasid(task, arg, VFIO_DEVICE_DETACH_PASID)?;
-        match pasid_of(task, request.flags, VFIO_DEVICE_DETACH_PASID, request.pasid) {
+        match (request.flags != 0).then_some(request.pasid) {
             None => self.detach_device(),
             Some(pasid) if self.pasids.remove(&pasid) => {
                 self.context.state.lock().device_detach(self.device, pasid);
@@ -314,15 +310,10 @@ fn load_with_pasid<T: Argument>(task: &Task<'_>, arg: u64, pasid: u32) -> Result
     let memory = &**task.memory();
     let (whole, min) = (size_of::<T>(), size_of::<T>() - size_of::<u32>());
     let it: T = load(memory, arg, min, min)?;
-    if !task.has(Quirk::VfioPasid) {
-        return Ok(it);
-    }
     let word = |at: usize| u32::read_from_prefix(&it.as_bytes()[at..]).map_or(0, |(word, _)| word);
     let (argsz, flags) = (word(0), word(4));
-    if flags & !pasid != 0 {
-        let rule = "unknown flags";
-        return Err(Refusal::Invalid { field: "flags", value: flags.into(), rule });
-    }
+    let pasid = if task.has(Quirk::VfioPasid) { pasid } else { 0 };
+    check_flags(flags, pasid)?;
     if flags & pasid == 0 {
         return Ok(it);
     }
@@ -332,9 +323,14 @@ fn load_with_pasid<T: Argument>(task: &Task<'_>, arg: u64, pasid: u32) -> Result
     load(memory, arg, whole, whole)
 }
 
-/// The PASID that is meant, where the kernel knows the flag.
-fn pasid_of(task: &Task<'_>, flags: u32, flag: u32, pasid: u32) -> Option<u32> {
-    (task.has(Quirk::VfioPasid) && flags & flag != 0).then_some(pasid)
+fn check_flags(flags: u32, known: u32) -> Result<(), Refusal> {
+    match flags & !known {
+        0 => Ok(()),
+        unknown => {
+            let (value, rule) = (unknown.into(), "unknown flags");
+            Err(Refusal::Invalid { field: "flags", value, rule })
+        }
+    }
 }
 
 /// The device is given back (`vfio_df_unbind_iommufd`).

@@ -132,6 +132,18 @@ impl Verdict {
         }
     }
 
+    /// Why it is so, in one line: where a program fails, else what is missing, else what is not known.
+    pub fn reason(&self) -> String {
+        if let Some(failure) = &self.first_failure {
+            return failure.to_string();
+        }
+        if let Some(missing) = self.missing.first() {
+            return format!("{}: {}", missing.need.capability, missing.why);
+        }
+        let unknown = self.unknown.first();
+        unknown.map_or(String::new(), |(need, reason)| format!("{}: {reason}", need.capability))
+    }
+
     /// Whether the requirement is met.
     pub fn is_satisfied(&self) -> bool {
         self.outcome() == Outcome::Satisfied

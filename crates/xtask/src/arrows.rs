@@ -13,7 +13,7 @@ use crate::workspace::{Package, Workspace};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("bench",      &["client", "engine", "mem", "profile", "testkit", "uapi"]),
     ("cli",        &["client", "profile", "report", "supervisor", "uapi"]),
-    ("client",     &["engine", "profile", "uapi"]),
+    ("client",     &["engine", "mem", "profile", "uapi"]),
     ("devices",    &["engine"]),
     ("engine",     &["mem", "profile", "pt", "uapi"]),
     ("mem",        &[]),

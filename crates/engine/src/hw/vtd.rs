@@ -33,7 +33,8 @@ use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::task::Task;
 
-const KIB4: u64 = 1 << 12;
+const PAGE_BITS: u32 = 12;
+const KIB4: u64 = 1 << PAGE_BITS;
 const MIB2: u64 = 1 << 21;
 const GIB1: u64 = 1 << 30;
 
@@ -370,10 +371,11 @@ impl Hardware for Vtd {
         let stage = self.stage_for(flags).ok_or(unsupported("flags", flags))?;
         task.allocate()?;
         let width = self.width(stage);
-        if width == 0 {
+        // half of a first stage's addresses are the guest kernel's
+        let usable = width.saturating_sub(u32::from(stage == Stage::First));
+        if usable <= PAGE_BITS {
             return Err(unfit("the unit has no usable address width (CAP.SAGAW, CAP.MGAW)"));
         }
-        let usable = if stage == Stage::First { width - 1 } else { width };
         let page_sizes = self.page_sizes(stage);
         let nest_parent = flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0;
         Ok(PagingDomain {

@@ -1,0 +1,105 @@
+//! An open file of the user API: the kernel's, or one of an engine in this process.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use uapi::Command;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::soft;
+use crate::sys;
+
+/// An address in the first page, where nothing is mapped.
+pub(crate) const NOWHERE: u64 = 8;
+
+/// An open `/dev/iommu`, device, or queue.
+#[derive(Debug)]
+pub struct OpenFile(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Kernel(File),
+    Software(soft::Descriptor),
+}
+
+impl OpenFile {
+    /// Makes a command of an iommufd; `cmd` holds the answer afterwards. Errors are those of the
+    /// command.
+    ///
+    /// Pointers in `cmd` are the kernel's to judge: a bad one is `EFAULT`. Those that the kernel
+    /// writes through must lead to memory that nothing else uses meanwhile.
+    pub fn call<C: Command>(&self, cmd: &mut C) -> io::Result<i32> {
+        self.ioctl(C::IOCTL, cmd)
+    }
+
+    /// Makes any other call whose argument is a struct that says how large it is.
+    pub fn ioctl<T: FromBytes + IntoBytes>(
+        &self,
+        number: u32,
+        argument: &mut T,
+    ) -> io::Result<i32> {
+        match &self.0 {
+            Kind::Kernel(file) => sys::ioctl(file.as_fd(), number, argument),
+            Kind::Software(file) => file.ioctl(number, std::ptr::from_mut(argument).addr() as u64),
+        }
+    }
+
+    /// `read(2)`; returns the bytes read.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Kernel(file) => io::Read::read(&mut &*file, buffer),
+            Kind::Software(file) => file.read(buffer.as_mut_ptr().addr() as u64, buffer.len()),
+        }
+    }
+
+    /// `write(2)`; returns the bytes written.
+    pub fn write(&self, buffer: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Kernel(file) => io::Write::write(&mut &*file, buffer),
+            Kind::Software(file) => file.write(buffer.as_ptr().addr() as u64, buffer.len()),
+        }
+    }
+
+    /// `write(2)` of `count` bytes from an address at which nothing is.
+    pub(crate) fn write_nowhere(&self, count: usize) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Kernel(file) => sys::write_nowhere(file.as_fd(), count),
+            Kind::Software(file) => file.write(NOWHERE, count),
+        }
+    }
+
+    /// Its number, for calls that take a descriptor.
+    pub fn number(&self) -> i32 {
+        match &self.0 {
+            Kind::Kernel(file) => file.as_raw_fd(),
+            Kind::Software(file) => file.number(),
+        }
+    }
+
+    /// Takes over a descriptor of which a call on this file has just told the number.
+    pub fn receive(&self, number: u32) -> Self {
+        Self(match &self.0 {
+            Kind::Kernel(_) => Kind::Kernel(sys::adopt(number).into()),
+            Kind::Software(file) => Kind::Software(file.sibling(number.cast_signed())),
+        })
+    }
+}
+
+impl From<File> for OpenFile {
+    fn from(file: File) -> Self {
+        Self(Kind::Kernel(file))
+    }
+}
+
+impl From<OwnedFd> for OpenFile {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Kind::Kernel(fd.into()))
+    }
+}
+
+impl From<soft::Descriptor> for OpenFile {
+    fn from(descriptor: soft::Descriptor) -> Self {
+        Self(Kind::Software(descriptor))
+    }
+}

@@ -1,0 +1,89 @@
+//! A requirement under every kernel.
+
+use std::io;
+
+use profile::finding::Host;
+use profile::machine::Bdf;
+use profile::verdict::Outcome;
+use profile::{Kernel, Machine, Profile, Requirement, Verdict};
+
+use crate::probe::{CannotAsk, probe};
+use crate::system::System;
+
+/// The verdicts of one machine, by rising kernel.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The machine.
+    pub machine: String,
+    /// What each kernel comes to.
+    pub verdicts: Vec<(&'static Kernel, Verdict)>,
+}
+
+/// Kernels, one after the other, that come to the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: &'static Kernel,
+    /// The last.
+    pub last: &'static Kernel,
+    /// Whether the requirement is met.
+    pub outcome: Outcome,
+    /// Where a program fails, or else what is missing or not known.
+    pub reason: String,
+}
+
+/// Judges a requirement on a machine under every kernel, each by a dry run.
+pub fn survey(
+    requirement: &Requirement,
+    machine: &Machine,
+    device: Option<Bdf>,
+) -> io::Result<Survey> {
+    let mut verdicts = Vec::new();
+    for kernel in Kernel::all() {
+        let profile = probe_machine(machine, kernel, device)?;
+        verdicts.push((kernel, Verdict::of(requirement, &profile)));
+    }
+    Ok(Survey { machine: machine.name.clone(), verdicts })
+}
+
+/// What is found on a machine under a kernel. A device that its kernel does not offer has a profile
+/// without it.
+pub fn probe_machine(
+    machine: &Machine,
+    kernel: &'static Kernel,
+    device: Option<Bdf>,
+) -> io::Result<Profile> {
+    let system = System::software(machine, kernel)?;
+    Ok(match probe(&system, device) {
+        Ok(profile) => profile,
+        Err(CannotAsk::NoDevice(_) | CannotAsk::NotWithVfio(_)) => Profile::new(Host {
+            name: system.name(),
+            kernel: Some(kernel.generation()),
+            release: system.release(),
+            device,
+            ..Host::default()
+        }),
+        Err(error) => return Err(io::Error::other(error)),
+    })
+}
+
+impl Survey {
+    /// The first kernel that satisfies the requirement, and with it all later ones.
+    pub fn first_satisfying(&self) -> Option<&'static Kernel> {
+        let lasting = self.verdicts.iter().rev().take_while(|(_, it)| it.is_satisfied());
+        lasting.last().map(|(kernel, _)| *kernel)
+    }
+
+    /// The kernels by what they come to.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        for (kernel, verdict) in &self.verdicts {
+            let (outcome, reason) = (verdict.outcome(), verdict.reason());
+            match spans.last_mut() {
+                Some(span) if span.outcome == outcome && span.reason == reason => span.last = kernel,
+                _ => spans.push(Span { first: kernel, last: kernel, outcome, reason }),
+            }
+        }
+        spans
+    }
+}
