@@ -2,14 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod baseline;
+mod check;
+mod compare;
 mod example;
+mod output;
+mod probe;
 mod run;
+mod subject;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Linux's IOMMU user API in userspace: run programs on a software /dev/iommu
+/// Linux's IOMMU user API in userspace: run programs on a software /dev/iommu, and tell what a host can
+/// do before a feature is used
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
@@ -20,6 +27,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(run::Options),
+    Check(check::Options),
+    Probe(probe::Options),
+    Compare(compare::Options),
+    Baseline(baseline::Options),
     /// The built-in example, as an ordinary program
     #[command(hide = true)]
     Example,
@@ -30,11 +41,23 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { run::USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() { usage_status() } else { 0 });
         }
     };
     match cli.verb {
         Verb::Run(options) => run::run(options),
+        Verb::Check(options) => check::run(&options),
+        Verb::Probe(options) => probe::run(&options),
+        Verb::Compare(options) => compare::run(&options),
+        Verb::Baseline(options) => baseline::run(&options),
         Verb::Example => example::play(),
+    }
+}
+
+/// Exit status of a usage error: each verb keeps its own from those of what it runs or asks.
+fn usage_status() -> u8 {
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb != "run" => output::CANNOT_ASK,
+        _ => run::USAGE,
     }
 }

@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
-use profile::{Kernel, Machine};
 use supervisor::Ending;
+
+use crate::subject::{load_kernel, load_machine};
 
 /// Exit status of a usage error, as of `env`, `timeout` and others.
 pub const USAGE: u8 = 125;
@@ -21,7 +22,7 @@ pub const USAGE: u8 = 125;
 #[derive(Args)]
 pub struct Options {
     /// The machine to run on: a name, or a file
-    #[arg(long, default_value = "selftest", value_name = "MACHINE")]
+    #[arg(long, default_value = "spr", value_name = "MACHINE")]
     machine: String,
     /// The Linux release to behave as; the newest by default
     #[arg(long, value_name = "KERNEL")]
@@ -47,17 +48,12 @@ pub fn run(options: Options) -> ExitCode {
             }
         },
     };
-    let machine = match Machine::load(&options.machine) {
-        Ok(machine) => machine,
-        Err(error) => {
-            eprintln!("softiommu: {error}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let kernel = match options.kernel.as_deref().map(Kernel::by_name).transpose() {
-        Ok(kernel) => kernel.unwrap_or(Kernel::newest()),
-        Err(unknown) => {
-            eprintln!("softiommu: {unknown}");
+    let machine = load_machine(&options.machine);
+    let kernel = load_kernel(options.kernel.as_deref());
+    let (machine, kernel) = match (machine, kernel) {
+        (Ok(machine), Ok(kernel)) => (machine, kernel),
+        (Err(trouble), _) | (_, Err(trouble)) => {
+            eprintln!("softiommu: {trouble}");
             return ExitCode::from(USAGE);
         }
     };

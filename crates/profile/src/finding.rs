@@ -92,6 +92,14 @@ pub struct Host {
     pub registers: BTreeMap<String, u64>,
 }
 
+impl Host {
+    /// Its name, and its kernel where it is known: `node7@6.15`.
+    pub fn label(&self) -> String {
+        let kernel = self.kernel.map_or(String::new(), |kernel| format!("@{kernel}"));
+        format!("{}{kernel}", self.name)
+    }
+}
+
 /// What was found on one host, for one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {

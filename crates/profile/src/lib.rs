@@ -9,6 +9,7 @@
 //! | [`finding`] | profiles: what was found of each capability on a host |
 //! | [`requirement`] | what a feature is composed of |
 //! | [`verdict`] | whether a feature will work on a host, and what is missing |
+//! | [`fleet`] | hosts beside each other |
 //! | [`text`] | strict reading of TOML: what is wrong, and where |
 //!
 //! Kernels, machines, capabilities and requirements are files under `profiles/`. *What it doesn't do*:
@@ -18,6 +19,7 @@
 
 pub mod capability;
 pub mod finding;
+pub mod fleet;
 pub mod kernel;
 pub mod machine;
 pub mod registers;

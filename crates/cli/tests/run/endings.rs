@@ -54,13 +54,34 @@ fn statuses() {
 #[test]
 fn the_example_plays_its_story() {
     let run = Run::new("example");
-    let output = run.command(&[]).output().unwrap();
+    let output = run.command(&["--machine", "selftest"]).output().unwrap();
     let story = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for step in ["open", "map", "device reads", "device writes", "page fault", "page response"] {
         assert!(story.contains(step), "{step} is missing in:\n{story}");
     }
     assert!(story.trim_end().ends_with("(os error 2)"), "{story}");
+}
+
+/// What the example says last of what a machine and a kernel come to.
+#[test]
+fn the_example_goes_as_far_as_the_machine() {
+    let run = Run::new("stories");
+    #[rustfmt::skip] // one machine, one line
+    let cases: &[(&[&str], &str)] = &[
+        (&[],                                        "unbind         PASID 1 is free again"),
+        (&["--machine", "grace"],                    "unbind         PASID 1 is free again"),
+        (&["--kernel", "6.13"],                      "unmap          64 KiB"),
+        (&["--machine", "icx"],                      "unmap          64 KiB"),
+        (&["--machine", "none"],                     "device         none: this machine has neither an IOMMU nor the kernel's mock device"),
+        (&["--machine", "spr", "--kernel", "6.2"],   "device         none: this machine has neither an IOMMU nor the kernel's mock device"),
+    ];
+    for (arguments, last) in cases {
+        let output = run.command(arguments).output().unwrap();
+        let story = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(story.lines().last(), Some(*last), "{arguments:?}: {story}");
+    }
 }
 
 #[test]

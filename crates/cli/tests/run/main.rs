@@ -6,6 +6,8 @@ mod client;
 mod endings;
 mod sharing;
 mod storm;
+mod sysfs;
+mod verdicts;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -36,8 +38,13 @@ impl Run {
 
     /// Runs this executable in a part of [`client`].
     fn client(&self, role: &str) -> Command {
+        self.client_on("selftest", role)
+    }
+
+    /// The same on another machine.
+    fn client_on(&self, machine: &str, role: &str) -> Command {
         let this = env::current_exe().unwrap();
-        let mut command = self.command(&["--"]);
+        let mut command = self.command(&["--machine", machine, "--"]);
         command.arg(this).args(["--exact", "client::main", "--nocapture"]).env(ROLE, role);
         command
     }

@@ -1,0 +1,66 @@
+//! `softiommu baseline`: what all hosts of a fleet have.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use profile::fleet::baseline;
+use profile::{Requirement, Verdict};
+
+use crate::check::{headline, verdict_in_json};
+use crate::output::{document, finish};
+use crate::subject::{Subject, Trouble};
+
+/// Write down what all hosts have: the most that a virtual machine may use to run on each of them
+///
+/// A host is a profile that `softiommu probe` wrote (a path with a slash or .toml), a machine with or
+/// without a kernel (spr@6.15), or `host` for this one. The baseline is a profile itself.
+///
+/// Exit status: 0; with --requirement 1 when the baseline does not satisfy it, which is told on standard
+/// error; 2 when nobody could be asked or a file is wrong.
+#[derive(Args)]
+pub struct Options {
+    /// The hosts
+    #[arg(value_name = "HOST", required = true)]
+    hosts: Vec<String>,
+    /// A feature that the baseline should satisfy
+    #[arg(long, value_name = "REQUIREMENT")]
+    requirement: Option<String>,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "toml")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A profile, for check, compare and baseline
+    Toml,
+    /// The verdict on the requirement, for programs
+    Json,
+}
+
+pub fn run(options: &Options) -> ExitCode {
+    finish(baseline_of(options))
+}
+
+fn baseline_of(options: &Options) -> Result<(String, u8), Trouble> {
+    let requirement = options.requirement.as_deref().map(Requirement::load).transpose();
+    let requirement = requirement.map_err(|error| error.to_string())?;
+    let profile = |name: &String| Subject::by_name(name)?.profile(None);
+    let profiles = options.hosts.iter().map(profile).collect::<Result<Vec<_>, _>>()?;
+    let common = baseline(&profiles);
+    let verdict = requirement.map(|requirement| Verdict::of(&requirement, &common));
+    let status = u8::from(verdict.as_ref().is_some_and(|verdict| !verdict.is_satisfied()));
+    let text = match (options.format, &verdict) {
+        (Format::Toml, None) => common.to_toml(),
+        (Format::Toml, Some(verdict)) => {
+            eprint!("{}", headline(verdict));
+            if let Some(missing) = verdict.missing.first() {
+                eprintln!("  {}: {}", missing.need, missing.why);
+            }
+            common.to_toml()
+        }
+        (Format::Json, Some(verdict)) => document(&verdict_in_json(verdict)),
+        (Format::Json, None) => return Err("--format json needs --requirement".to_owned()),
+    };
+    Ok((text, status))
+}

@@ -1,0 +1,80 @@
+//! Who is asked: this host, a machine under a kernel, or a profile that was written before.
+
+use clap::Args;
+use client::{System, probe, probe_machine};
+use profile::machine::Bdf;
+use profile::{Kernel, Machine, Profile};
+
+/// Whom to ask; this host unless another is named
+#[derive(Args, Debug)]
+pub struct Whom {
+    /// A machine, by name or file, instead of this host
+    #[arg(long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// The Linux release of the machine; the newest by default
+    #[arg(long, value_name = "KERNEL", requires = "machine")]
+    pub kernel: Option<String>,
+    /// This host, also under `softiommu run`
+    #[arg(long, conflicts_with_all = ["machine", "kernel"])]
+    pub host: bool,
+    /// The device to ask, as 0000:6a:01.0; by default the one that can do most
+    #[arg(long, value_name = "BDF")]
+    pub device: Option<Bdf>,
+}
+
+/// Who is asked.
+#[derive(Debug)]
+pub enum Subject {
+    Host,
+    Machine(Machine, &'static Kernel),
+    File(String),
+}
+
+/// Why nothing can be said, in one line.
+pub type Trouble = String;
+
+impl Whom {
+    pub fn subject(&self) -> Result<Subject, Trouble> {
+        let Some(machine) = &self.machine else { return Ok(Subject::Host) };
+        Ok(Subject::Machine(load_machine(machine)?, load_kernel(self.kernel.as_deref())?))
+    }
+}
+
+impl Subject {
+    /// What `compare` and `baseline` take: `host`, a file with a slash or `.toml`, or a machine, with or
+    /// without `@KERNEL`.
+    pub fn by_name(name: &str) -> Result<Self, Trouble> {
+        if name == "host" {
+            return Ok(Self::Host);
+        }
+        if name.contains('/') || name.ends_with(".toml") {
+            return Ok(Self::File(name.to_owned()));
+        }
+        let (machine, kernel) = match name.split_once('@') {
+            Some((machine, kernel)) => (machine, Some(kernel)),
+            None => (name, None),
+        };
+        Ok(Self::Machine(load_machine(machine)?, load_kernel(kernel)?))
+    }
+
+    /// Asks, or reads what was asked before.
+    pub fn profile(&self, device: Option<Bdf>) -> Result<Profile, Trouble> {
+        match self {
+            Self::Host => probe(&System::host(), device).map_err(|error| error.to_string()),
+            Self::Machine(machine, kernel) => {
+                probe_machine(machine, kernel, device).map_err(|error| error.to_string())
+            }
+            Self::File(name) => Profile::load(name).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+pub fn load_machine(name: &str) -> Result<Machine, Trouble> {
+    Machine::load(name).map_err(|error| error.to_string())
+}
+
+/// The release with this name, or the newest.
+pub fn load_kernel(name: Option<&str>) -> Result<&'static Kernel, Trouble> {
+    let named = name.map(Kernel::by_name).transpose().map_err(|error| error.to_string())?;
+    Ok(named.unwrap_or(Kernel::newest()))
+}

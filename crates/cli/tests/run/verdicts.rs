@@ -1,0 +1,123 @@
+//! `softiommu check`, `probe`, `compare` and `baseline`: the same verdict in a machine of ours and under
+//! `softiommu run`, exit statuses, and files that are wrong.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+use super::Run;
+
+const SOFTIOMMU: &str = env!("CARGO_BIN_EXE_softiommu");
+
+fn softiommu(arguments: &[&str]) -> Output {
+    Command::new(SOFTIOMMU).args(arguments).output().unwrap()
+}
+
+/// A verdict without the names of the hosts, which differ.
+fn verdict(output: &Output) -> Json {
+    let mut verdict: Json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    verdict.as_object_mut().unwrap().remove("machine");
+    for key in ["name", "release"] {
+        verdict["host"][key].take();
+    }
+    verdict
+}
+
+/// The dry run on the supervisor's machine is the one in a machine of this process.
+#[test]
+fn a_verdict_is_the_same_under_run() {
+    let run = Run::new("verdicts");
+    let machines = ["spr", "icx", "grace", "genoa", "riscv", "none"];
+    // the oldest of those that no call can tell apart
+    let kernels = ["6.2", "6.6", "6.11", "6.12", "6.13", "6.15", "6.17", "6.18", "7.1", "7.3"];
+    for (number, kernel) in kernels.iter().enumerate() {
+        for (index, machine) in machines.iter().enumerate() {
+            let requirements = ["guest-sva", "page-faults", "live-migration"];
+            let requirement = requirements[(number + index) % requirements.len()];
+            let asked = ["--machine", machine, "--kernel", kernel];
+            let format = ["--format", "json"];
+            let here = softiommu(&[&["check", requirement][..], &asked, &format].concat());
+            let mut under = run.command(&asked);
+            under.args(["--", SOFTIOMMU, "check", requirement, "--host"]).args(format);
+            let under = under.output().unwrap();
+            let what = format!("{requirement} on {machine}, {kernel}");
+            assert_eq!(verdict(&here), verdict(&under), "{what}");
+            assert_eq!(here.status.code(), under.status.code(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn statuses_and_messages() {
+    let run = Run::new("statuses");
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = run.folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let head = "name = \"r\"\nsummary = \"s\"\n[[variant]]\nname = \"v\"\n";
+    let bad = file("bad.toml", &format!("{head}needs = [\"nesting-parrent\"]\n"));
+    let good = file("good.toml", &format!("{head}needs = [{{ pasid-width = 16 }}]\n"));
+    let bad_profile = file("profile.toml", "[host]\nname = \"h\"\n[present]\npasid-with = 3\n");
+    let (bad, good) = (bad.to_str().unwrap(), good.to_str().unwrap());
+    let bad_profile = bad_profile.to_str().unwrap();
+    #[rustfmt::skip] // one command line, one line
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["check", "guest-sva", "--machine", "spr"],                      0, "guest-sva on spr, Linux 7.3, device 0000:6a:01.0: satisfied"),
+        (&["check", "guest-sva", "--machine", "spr", "--kernel", "6.14"],  1, "The first kernel that satisfies it is 6.15."),
+        (&["check", "guest-sva", "--machine", "icx"],                      1, "No kernel satisfies it."),
+        (&["check", "guest-sva", "--machine", "none"],                     1, "guest-sva on none: NOT satisfied: there is no IOMMU that its kernel drives"),
+        (&["check", good, "--machine", "genoa"],                           1, "pasid-width is 15"),
+        (&["check", good, "--machine", "spr", "--device", "6a:01.0"],      0, "satisfied"),
+        (&["check", "passthrough", "--machine", "spr", "--device", "0:1.0"], 2, "0000:00:01.0 is no device behind an IOMMU here; there are 0000:6a:01.0"),
+        (&["check", "passthrough", "--machine", "spr", "--device", "x"],   2, "\"x\" is no PCI address"),
+        (&["check", "guest_sva", "--machine", "spr"],                      2, "unknown requirement \"guest_sva\"; did you mean guest-sva?"),
+        (&["check", "guest-sva", "--machine", "sprr"],                     2, "unknown machine \"sprr\"; did you mean spr?"),
+        (&["check", "guest-sva", "--machine", "spr", "--kernel", "6.16"],  2, "6.16 has the ABI of 6.15: ask for that"),
+        (&["check", "guest-sva", "--kernel", "6.15"],                      2, "--machine"),
+        (&["check", "guest-sva", "--host", "--machine", "spr"],            2, "cannot be used with"),
+        (&["check", bad, "--machine", "spr"],                              2, "bad.toml:5: `variant[0].needs[0]` is \"nesting-parrent\": no such capability; did you mean \"nesting-parent\"?"),
+        (&["check", "guest-sva", "--profile", bad_profile],                2, "profile.toml:4: unknown key `present.pasid-with`; did you mean `pasid-width`?"),
+        (&["check", "guest-sva", "--profile", "/no/such.toml"],            2, "/no/such.toml: No such file or directory"),
+        (&["check", "--matrix", "guest-sva"],                              0, "6.15 to 7.3   yes"),
+        (&["compare", "spr@6.15", "spr@6.13"],                             1, "spr@6.13 lacks something that spr@6.15 has"),
+        (&["compare", "spr@6.13", "spr@6.15"],                             0, "spr@6.15 has all that spr@6.13 has, and more"),
+        (&["compare", "spr@6.15", "spr@6.15"],                             0, "spr@6.15 has what spr@6.15 has"),
+        (&["compare", "spr", "icx", "--requirement", "passthrough"],       1, "iova-width"),
+        (&["compare", "spr", "nowhere"],                                   2, "unknown machine \"nowhere\""),
+        (&["baseline", "spr", "icx", "--requirement", "guest-sva"],        1, "guest-sva on baseline of spr@7.3, icx@7.3, Linux 7.3: NOT satisfied"),
+        (&["baseline", "spr", "icx"],                                      0, "iova-width = 48"),
+        (&["baseline"],                                                    2, "required"),
+        (&["probe", "--machine", "spr", "--format", "nfd"],                0, "softiommu.guest-sva=true"),
+    ];
+    for (arguments, status, message) in cases {
+        let output = softiommu(arguments);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(message), "{arguments:?}: {said}");
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {said}");
+    }
+}
+
+/// A profile that was written is judged as its host was.
+#[test]
+fn a_profile_stands_for_its_host() {
+    let run = Run::new("profiles");
+    for (machine, kernel) in [("spr", "7.3"), ("grace", "6.15"), ("genoa", "7.0"), ("icx", "6.6")] {
+        let asked = ["--machine", machine, "--kernel", kernel];
+        let written = softiommu(&[&["probe"][..], &asked].concat());
+        let file = run.folder.join(format!("{machine}.toml"));
+        fs::write(&file, &written.stdout).unwrap();
+        for requirement in ["guest-sva", "nested", "page-faults"] {
+            let format = ["--format", "json"];
+            let here = softiommu(&[&["check", requirement][..], &asked, &format].concat());
+            let read = ["check", requirement, "--profile", file.to_str().unwrap()];
+            let read = softiommu(&[&read[..], &format].concat());
+            assert_eq!(verdict(&here), verdict(&read), "{requirement} on {machine}, {kernel}");
+        }
+    }
+}
