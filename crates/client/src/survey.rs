@@ -80,7 +80,9 @@ impl Survey {
         for (kernel, verdict) in &self.verdicts {
             let (outcome, reason) = (verdict.outcome(), verdict.reason());
             match spans.last_mut() {
-                Some(span) if span.outcome == outcome && span.reason == reason => span.last = kernel,
+                Some(span) if span.outcome == outcome && span.reason == reason => {
+                    span.last = kernel
+                }
                 _ => spans.push(Span { first: kernel, last: kernel, outcome, reason }),
             }
         }

@@ -48,7 +48,7 @@ use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 
 pub use caller::{Caller, Signal};
-pub use commands::{STATUS, Status};
+pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use file::{File, Node};
 pub use objects::ObjectId;
 pub use refusal::Refusal;

@@ -1,4 +1,4 @@
-//! Generated tables of the README: printed from code, checked by CI.
+//! Generated tables of the documents: printed from code, checked by CI.
 //!
 //! A block stands between two marks, each alone on its line:
 //!
@@ -8,9 +8,11 @@
 //! <!-- /generated -->
 //! ```
 //!
-//! Every name of [`BLOCKS`] has exactly one block, and every block a name of [`BLOCKS`].
+//! Every name of [`FILES`] has exactly one block in its file, and every block such a name.
 
+mod capabilities;
 mod commands;
+mod verdicts;
 
 use std::fs;
 
@@ -19,7 +21,7 @@ use clap::Args;
 use crate::failure::{At, Failure, Result};
 use crate::workspace::Workspace;
 
-/// Check the generated tables of the README against the code, or rewrite them.
+/// Check the generated tables of the documents against the code, or rewrite them.
 #[derive(Args, Default)]
 pub struct Options {
     /// Rewrite the stale tables instead of failing
@@ -30,28 +32,51 @@ pub struct Options {
 /// A block's name, and the function that prints it: lines of Markdown, the last one ended too.
 type Block = (&'static str, fn() -> String);
 
-const BLOCKS: &[Block] = &[("commands", commands::commands_table)];
+/// The files that have generated blocks.
+const FILES: &[(&str, &[Block])] = &[
+    (
+        "README.md",
+        &[
+            ("commands", commands::commands_table),
+            ("vfio", commands::vfio_table),
+            ("machines", verdicts::machines_table),
+            ("guest-sva", verdicts::guest_sva_table),
+        ],
+    ),
+    (
+        "docs/capabilities.md",
+        &[
+            ("capabilities", capabilities::capabilities_table),
+            ("provisions", capabilities::provisions_table),
+            ("requirements", capabilities::requirements_table),
+            ("kernels", verdicts::kernels_table),
+        ],
+    ),
+];
 
-const FILE: &str = "README.md";
 const REMEDY: &str = "`cargo xtask generated --write` rewrites it";
 
-/// Checks the file, or rewrites it.
+/// Checks the files, or rewrites them.
 pub fn run(workspace: &Workspace, options: &Options) -> Result {
-    let path = workspace.root.join(FILE);
+    FILES.iter().try_for_each(|(file, blocks)| check(workspace, options, file, blocks))
+}
+
+fn check(workspace: &Workspace, options: &Options, file: &str, blocks: &[Block]) -> Result {
+    let path = workspace.root.join(file);
     let found = fs::read_to_string(&path).at("read", &path)?;
     let expected =
-        regenerated(&found, BLOCKS).map_err(|reason| Failure::from(format!("{FILE}: {reason}")))?;
+        regenerated(&found, blocks).map_err(|reason| Failure::from(format!("{file}: {reason}")))?;
     if found == expected {
-        println!("{FILE}: {} generated block(s), all fresh", BLOCKS.len());
+        println!("{file}: {} generated block(s), all fresh", blocks.len());
         return Ok(());
     }
     if options.write {
         fs::write(&path, expected).at("write", &path)?;
-        println!("{FILE}: rewritten");
+        println!("{file}: rewritten");
         return Ok(());
     }
     Err(Failure::from(format!(
-        "{FILE} is stale; {REMEDY}\n{}",
+        "{file} is stale; {REMEDY}\n{}",
         difference(&found, &expected).join("\n")
     )))
 }

@@ -48,6 +48,8 @@ pub enum Status {
     Works,
     /// Answers as Linux does, as far as the text says.
     Partly(&'static str),
+    /// Is not there yet.
+    Not,
 }
 
 /// How much of each command works, by command number. The README's table is printed from it.
@@ -62,20 +64,30 @@ pub const STATUS: &[(u8, Status)] = &[
     (0x86, Status::Works),
     (0x87, Status::Partly("RLIMIT_MODE is open to every user, and no limit is enforced")),
     (0x88, Status::Works),
-    (0x89, Status::Partly("the mock device's page tables; vendors' tables are not walked yet")),
-    (0x8a, Status::Partly("the mock device only")),
+    (0x89, Status::Partly("flags, sizes and data as each driver takes them; vendors' tables are not walked yet")),
+    (0x8a, Status::Works),
     (0x8b, Status::Works),
     (0x8c, Status::Works),
-    (0x8d, Status::Partly("the mock device's types only")),
+    (0x8d, Status::Partly("requests are judged as each driver does; vendors' caches are not there yet")),
     (0x8e, Status::Works),
     (0x8f, Status::Works),
-    (0x90, Status::Partly("the mock device's type only")),
+    (0x90, Status::Partly("all but NVIDIA's command queues (types 2 and 3)")),
     (0x91, Status::Works),
     (0x92, Status::Works),
-    (0x93, Status::Partly("the mock device's type only")),
+    (0x93, Status::Partly("queues of every type; events come from the mock device only")),
     (0x94, Status::Partly("the mock device's type only")),
     (0x95, Status::Partly("refused as on a machine without a device in no-IOMMU mode")),
     (0xa0, Status::Works),
+];
+
+/// How much of each call on a VFIO device works: name, first generation, what it is for.
+#[rustfmt::skip] // one call, one line
+pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
+    ("VFIO_DEVICE_BIND_IOMMUFD",      "6.6", "Put a device under an iommufd", Status::Works),
+    ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "6.6", "Attach it, or since 6.15 one of its PASIDs, to a page table", Status::Works),
+    ("VFIO_DEVICE_DETACH_IOMMUFD_PT", "6.6", "Attach it, or one of its PASIDs, to nothing", Status::Works),
+    ("other `VFIO_DEVICE_*`",         "",    "Regions, interrupts, reset, features", Status::Not),
+    ("groups and containers",         "",    "`/dev/vfio/GROUP`, `VFIO_SET_CONTAINER`", Status::Not),
 ];
 
 /// The highest command number that this machine's kernel has a place for.
