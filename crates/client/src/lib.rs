@@ -1,20 +1,20 @@
 //! A client of the IOMMU user API in Rust: typed, safe, and asked before it is used.
 //!
 //! A [`System`] is this host, or a machine and a kernel in this process; everything else is the same
-//! for both. [`probe`] finds what a device can do, by its calls in a scratch descriptor;
+//! for both. [`probe()`] finds what a device can do, by its calls in a scratch descriptor;
 //! [`Device::negotiate`] asks for a whole feature, and gives either a verdict or a value
 //! whose calls cannot fail for compatibility.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`system`] | where calls go; the PCI devices and IOMMUs there |
-//! | [`file`] | an open file: the kernel's, or an engine's |
+//! | [`mod@file`] | an open file: the kernel's, or an engine's |
 //! | [`soft`] | an engine in this process |
 //! | [`session`] | a device under a scratch iommufd, and its calls by name |
-//! | [`fingerprint`] | which generation a kernel is, by its answers |
-//! | [`probe`](mod@probe) | the dry run: each capability by its calls |
+//! | [`mod@fingerprint`] | which generation a kernel is, by its answers |
+//! | [`mod@probe`] | the dry run: each capability by its calls |
 //! | [`device`] | a device, and what may be asked of it |
-//! | [`survey`] | a requirement under every kernel |
+//! | [`mod@survey`] | a requirement under every kernel |
 //! | [`feature`] | features that were asked for before they are used |
 //! | [`sys`] | the calls that need `unsafe` |
 //!

@@ -30,7 +30,7 @@ pub fn story() -> Step<()> {
     let mut ioas = iommu_ioas_alloc { size: 12, ..Default::default() };
     iommu.call(&mut ioas).at("IOMMU_IOAS_ALLOC")?;
     let ioas = ioas.out_ioas_id;
-    say("address space", &format!("IOAS {ioas}"));
+    say("address space", format!("IOAS {ioas}"));
     let device = attach_device(&iommu, ioas)?;
     let buffer = map_buffer(&iommu, ioas)?;
     let access = open_access(&iommu, ioas)?;
@@ -51,7 +51,7 @@ fn attach_device(iommu: &Iommu, ioas: u32) -> Step<Device> {
     let made = iommu.test(IOMMU_TEST_OP_MOCK_DOMAIN, ioas, |_| ()).at("making a mock device")?;
     let ids: iommu_test_mock_domain = made.args_as();
     let (id, hwpt) = (ids.out_idev_id, ids.out_hwpt_id);
-    say("device", &format!("{id}, attached through page table {hwpt}"));
+    say("device", format!("{id}, attached through page table {hwpt}"));
     Ok(Device { holder: ids.out_stdev_id, id })
 }
 
@@ -68,7 +68,7 @@ fn map_buffer(iommu: &Iommu, ioas: u32) -> Step<SharedBuffer> {
     };
     iommu.call(&mut map).at("IOMMU_IOAS_MAP")?;
     let (last, va) = (IOVA + buffer.size() - 1, buffer.address());
-    say("map", &format!("IOVA {IOVA:#x}..={last:#x} is the memory at {va:#x}"));
+    say("map", format!("IOVA {IOVA:#x}..={last:#x} is the memory at {va:#x}"));
     Ok(buffer)
 }
 
@@ -98,12 +98,12 @@ fn device_reads_and_writes(iommu: &Iommu, access: &File, buffer: &SharedBuffer) 
     let mut seen = vec![0; GREETING.len()];
     transfer(iommu, access, &mut seen, false).at("reading by the device")?;
     same(&seen, GREETING).at("reading by the device")?;
-    say("device reads", &format!("{:?} at IOVA {IOVA:#x}", text(&seen)));
+    say("device reads", format!("{:?} at IOVA {IOVA:#x}", text(&seen)));
     transfer(iommu, access, &mut REPLY.to_vec(), true).at("writing by the device")?;
     let mut seen = vec![0; REPLY.len()];
     buffer.load(&mut seen);
     same(&seen, REPLY).at("writing by the device")?;
-    say("device writes", &format!("{:?}, and the program sees it in its memory", text(&seen)));
+    say("device writes", format!("{:?}, and the program sees it in its memory", text(&seen)));
     Ok(())
 }
 
@@ -133,7 +133,7 @@ fn page_fault(iommu: &Iommu, device: Device, ioas: u32) -> Step<()> {
     iommu.call(&mut nested).at("IOMMU_HWPT_ALLOC of a nested page table")?;
     let attached =
         attach(iommu, device, nested.out_hwpt_id).at("attaching the nested page table")?;
-    say("nested", &format!("page table {attached} of a guest, over {}", parent.out_hwpt_id));
+    say("nested", format!("page table {attached} of a guest, over {}", parent.out_hwpt_id));
     let request = iommu_test_trigger_iopf {
         dev_id: device.id,
         pasid: 0,
@@ -163,18 +163,18 @@ fn answer_fault(faults: &mut File) -> Step<()> {
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
         .at("reading the page fault")?;
     let (device, address, group) = (fault.dev_id, fault.addr, fault.grpid);
-    say("page fault", &format!("device {device} misses {address:#x} (group {group})"));
+    say("page fault", format!("device {device} misses {address:#x} (group {group})"));
     let response =
         iommu_hwpt_page_response { cookie: fault.cookie, code: IOMMUFD_PAGE_RESP_SUCCESS };
     faults.write_all(response.as_bytes()).at("answering the page fault")?;
-    say("page response", &format!("success, by cookie {}", fault.cookie));
+    say("page response", format!("success, by cookie {}", fault.cookie));
     Ok(())
 }
 
 fn unmap(iommu: &Iommu, ioas: u32) -> Step<()> {
     let mut unmap = iommu_ioas_unmap { size: 24, ioas_id: ioas, iova: 0, length: u64::MAX };
     iommu.call(&mut unmap).at("IOMMU_IOAS_UNMAP")?;
-    say("unmap", &format!("{} KiB", unmap.length / 1024));
+    say("unmap", format!("{} KiB", unmap.length / 1024));
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn unmap(iommu: &Iommu, ioas: u32) -> Step<()> {
 fn after_unmap(iommu: &Iommu, access: &File) -> Step<()> {
     match transfer(iommu, access, &mut [0; 8], false) {
         Err(error) => {
-            say("device reads", &format!("refused: {error}"));
+            say("device reads", format!("refused: {error}"));
             Ok(())
         }
         Ok(()) => Err(io::Error::other("the device still reads what was unmapped")).at("the end"),
