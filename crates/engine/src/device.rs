@@ -8,7 +8,7 @@ use profile::Quirk;
 
 use crate::Refusal;
 use crate::events::FaultObject;
-use crate::hw::{Attach, DeviceState, Hardware};
+use crate::hw::{Attach, DeviceState, Hardware, Replaced};
 use crate::hwpt::HwptView;
 use crate::ioas::Ioas;
 use crate::ioas::space::Owner;
@@ -106,10 +106,11 @@ impl State {
         }
         let view = self.view(hwpt)?;
         self.check_group(device, pasid, hwpt)?;
-        self.reserve_for(task, device, pasid, view)?;
+        let reserves = view.reserves(task);
+        self.reserve_for(task, &[device], pasid, reserves)?;
         let attached = self.attach_reserved(task, device, pasid, hwpt, view);
         if let Err(refusal) = attached {
-            self.unreserve_for(device, pasid, view.ioas);
+            self.unreserve_for(&[device], pasid, reserves);
             return Err(refusal);
         }
         let attachment = Attachment::new(hwpt);
@@ -154,30 +155,37 @@ impl State {
         }
         let view = self.view(hwpt)?;
         let old_view = self.view(old.hwpt)?;
-        let moves = view.ioas != old_view.ioas;
-        if moves {
-            self.reserve_for(task, device, pasid, view)?;
+        let (enters, leaves) = (view.reserves(task), old_view.reserves(task));
+        let group = self.attached_in_group(device, pasid);
+        if enters != leaves {
+            self.reserve_for(task, &group, pasid, enters)?;
         }
-        let replaced = self.replace_reserved(task, device, pasid, (hwpt, view), old.hwpt);
-        if moves {
-            let left = if replaced.is_ok() { old_view.ioas } else { view.ioas };
-            self.unreserve_for(device, pasid, left);
+        let replaced = self.replace_reserved(task, (device, &group), pasid, (hwpt, view), old.hwpt);
+        if enters != leaves {
+            let left = if replaced.is_ok() { leaves } else { enters };
+            self.unreserve_for(&group, pasid, left);
         }
         replaced?;
-        let old_fault = old_view.fault;
-        if !task.has(Quirk::ReplaceLeavesFaults) || old_fault == view.fault {
-            self.answer_faults(old);
+        for member in &group {
+            let attached = self.objects.at::<Device>(*member).attached[&pasid];
+            if !task.has(Quirk::ReplaceLeavesFaults) || old_view.fault == view.fault {
+                self.answer_faults(attached);
+            }
+            let attachment = Attachment::new(hwpt);
+            self.objects.at_mut::<Device>(*member).attached.insert(pasid, attachment);
+            self.objects.hold(hwpt);
+            if *member != device {
+                self.objects.put(old.hwpt);
+            }
         }
-        let attachment = Attachment::new(hwpt);
-        self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
-        self.objects.hold(hwpt);
+        // the caller lets go of the last one
         Ok(Some(old.hwpt))
     }
 
     fn replace_reserved(
         &mut self,
         task: &mut Task<'_>,
-        device: ObjectId,
+        (device, group): (ObjectId, &[ObjectId]),
         pasid: u32,
         (hwpt, view): (ObjectId, HwptView),
         old: ObjectId,
@@ -185,7 +193,16 @@ impl State {
         self.check_faults(task, device, view)?;
         self.check_pasid(device, pasid, view)?;
         task.allocate()?;
-        self.hardware_attach(device, pasid, Some(hwpt), Some(old))
+        for (done, member) in group.iter().enumerate() {
+            if let Err(refusal) = self.hardware_attach(*member, pasid, Some(hwpt), Some(old)) {
+                for member in &group[..done] {
+                    // where it was, it can be again
+                    let _ = self.hardware_attach(*member, pasid, Some(old), Some(hwpt));
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(())
     }
 
     /// Ends an attachment and lets go of the hwpt; false when there was none
@@ -195,9 +212,8 @@ impl State {
         let Some(attachment) = attached else { return false };
         // the blocked domain takes every device
         let _ = self.hardware_attach(device, pasid, None, Some(attachment.hwpt));
-        if let Some(view) = self.hwpt(attachment.hwpt) {
-            self.unreserve_for(device, pasid, view.ioas);
-        }
+        let ioas = self.hwpt(attachment.hwpt).map(|view| view.ioas);
+        self.unreserve_for(&[device], pasid, ioas);
         self.answer_faults(attachment);
         self.hwpt_put(attachment.hwpt);
         true
@@ -223,12 +239,30 @@ impl State {
         self.hwpt(hwpt).ok_or(Refusal::WrongKind { wanted: "hwpt", id: hwpt })
     }
 
-    /// `iommufd_hwpt_pasid_compat`
+    /// The devices of a context in the group of a device, itself included.
+    fn group_of(&self, device: ObjectId) -> Vec<ObjectId> {
+        let Some(group) = self.objects.at::<Device>(device).group else { return vec![device] };
+        let devices = self.objects.iter().filter_map(|(id, object)| match object {
+            Object::Device(it) if it.group == Some(group) => Some(id),
+            _ => None,
+        });
+        devices.collect()
+    }
+
+    /// Those of them that are attached.
+    fn attached_in_group(&self, device: ObjectId, pasid: u32) -> Vec<ObjectId> {
+        let mut devices = self.group_of(device);
+        devices.retain(|it| self.objects.at::<Device>(*it).attached.contains_key(&pasid));
+        devices
+    }
+
+    /// `iommufd_hwpt_pasid_compat`: what is attached belongs to the group.
     fn check_pasid(&self, device: ObjectId, pasid: u32, hwpt: HwptView) -> Result<(), Refusal> {
-        let attached = &self.objects.at::<Device>(device).attached;
+        let group = self.group_of(device);
+        let attached = || group.iter().map(|it| &self.objects.at::<Device>(*it).attached);
         let refuse = |rule| Err(Refusal::Invalid { field: "pasid", value: pasid.into(), rule });
         if pasid == NO_PASID {
-            let pasids = attached.range(NO_PASID + 1..).next().is_some();
+            let pasids = attached().any(|it| it.range(NO_PASID + 1..).next().is_some());
             if !hwpt.pasid_compat && pasids {
                 return refuse("PASIDs are attached, and the hwpt was made without ALLOC_PASID");
             }
@@ -237,8 +271,8 @@ impl State {
         if !hwpt.pasid_compat {
             return refuse("the hwpt was made without ALLOC_PASID");
         }
-        let rid = attached.get(&NO_PASID).and_then(|rid| self.hwpt(rid.hwpt));
-        if rid.is_some_and(|rid| !rid.pasid_compat) {
+        let mut rids = attached().filter_map(|it| self.hwpt(it.get(&NO_PASID)?.hwpt));
+        if rids.any(|rid| !rid.pasid_compat) {
             return refuse("the device itself is attached to a hwpt without ALLOC_PASID");
         }
         Ok(())
@@ -246,47 +280,46 @@ impl State {
 
     /// Devices of one group are attached to the same (`iommufd_hw_pagetable_attach`).
     fn check_group(&self, device: ObjectId, pasid: u32, hwpt: ObjectId) -> Result<(), Refusal> {
-        let Some(group) = self.objects.at::<Device>(device).group else { return Ok(()) };
-        let others = self.objects.iter().filter_map(|(_, object)| match object {
-            Object::Device(other) if other.group == Some(group) => other.attached.get(&pasid),
-            _ => None,
-        });
-        for attached in others {
-            if attached.hwpt != hwpt {
-                let rule = "another device of the IOMMU group is attached elsewhere";
-                return Err(Refusal::Unfit { rule });
-            }
+        let others = self.attached_in_group(device, pasid);
+        let elsewhere =
+            |it: &ObjectId| self.objects.at::<Device>(*it).attached[&pasid].hwpt != hwpt;
+        if others.iter().any(elsewhere) {
+            let rule = "another device of the IOMMU group is attached elsewhere";
+            return Err(Refusal::Unfit { rule });
         }
         Ok(())
     }
 
-    /// Takes the IOVAs that a device cannot use out of the IOAS
+    /// Takes the IOVAs that devices cannot use out of an IOAS
     /// (`iopt_table_enforce_dev_resv_regions`); a PASID takes none.
     fn reserve_for(
         &mut self,
         task: &mut Task<'_>,
-        device: ObjectId,
+        devices: &[ObjectId],
         pasid: u32,
-        view: HwptView,
+        ioas: Option<ObjectId>,
     ) -> Result<(), Refusal> {
-        if pasid != NO_PASID || (view.nested && !task.has(Quirk::ReservedForNested)) {
-            return Ok(());
-        }
-        let it = self.objects.at::<Device>(device);
-        for range in it.hw.reserved(&it.hw_state) {
-            let ioas = self.objects.at_mut::<Ioas>(view.ioas);
-            let reserved = ioas.reserve(task, *range.start(), *range.end(), Owner::Device(device));
+        let Some(ioas) = ioas.filter(|_| pasid == NO_PASID) else { return Ok(()) };
+        for device in devices {
+            let it = self.objects.at::<Device>(*device);
+            let ranges = it.hw.reserved(&it.hw_state);
+            let owner = Owner::Device(*device);
+            let space = self.objects.at_mut::<Ioas>(ioas);
+            let reserved = ranges
+                .iter()
+                .try_for_each(|range| space.reserve(task, *range.start(), *range.end(), owner));
             if let Err(refusal) = reserved {
-                ioas.unreserve(Owner::Device(device));
+                self.unreserve_for(devices, pasid, Some(ioas));
                 return Err(refusal);
             }
         }
         Ok(())
     }
 
-    fn unreserve_for(&mut self, device: ObjectId, pasid: u32, ioas: ObjectId) {
-        if pasid == NO_PASID {
-            self.objects.at_mut::<Ioas>(ioas).unreserve(Owner::Device(device));
+    fn unreserve_for(&mut self, devices: &[ObjectId], pasid: u32, ioas: Option<ObjectId>) {
+        let Some(ioas) = ioas.filter(|_| pasid == NO_PASID) else { return };
+        for device in devices {
+            self.objects.at_mut::<Ioas>(ioas).unreserve(Owner::Device(*device));
         }
     }
 
@@ -318,15 +351,21 @@ impl State {
         new: Option<ObjectId>,
         old: Option<ObjectId>,
     ) -> Result<(), Refusal> {
-        let faults = |hwpt| self.hwpt(hwpt).is_some_and(|view| view.fault.is_some());
+        let (view, old) = (new.and_then(|it| self.hwpt(it)), old.and_then(|it| self.hwpt(it)));
         let attach = Attach {
             pasid,
             domain: new.and_then(|hwpt| self.domain(hwpt, device)),
-            faults: new.is_some_and(faults),
-            replaces: old.map(faults),
+            number: view.map(|view| view.number),
+            faults: view.is_some_and(|view| view.fault.is_some()),
+            replaces: old.map(|old| Replaced { number: old.number, faults: old.fault.is_some() }),
         };
         let it = self.objects.at_mut::<Device>(device);
-        it.hw.attach(&mut it.hw_state, attach)
+        it.hw.attach(&mut it.hw_state, attach)?;
+        let hw = Arc::clone(&it.hw);
+        if let Some(Object::Paging(paging)) = new.and_then(|hwpt| self.objects.peek_mut(hwpt)) {
+            paging.table = hw.settled(paging.table);
+        }
+        Ok(())
     }
 
     /// The ID that a vIOMMU knows a device by (`iommufd_viommu_get_vdev_id`).

@@ -1,12 +1,13 @@
 //! Hardware page tables (`drivers/iommu/iommufd/hw_pagetable.c`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use profile::Quirk;
 
 use crate::Refusal;
 use crate::device::Device;
-use crate::hw::{Domain, Hardware, Nested, NestedRequest, PagingRequest, Table};
+use crate::hw::{Domain, Hardware, Identifier, Nested, NestedRequest, PagingRequest, Table};
 use crate::ioas::Ioas;
 use crate::ioas::domains::DomainRef;
 use crate::objects::{Object, ObjectId};
@@ -30,6 +31,12 @@ pub(crate) struct PagingHwpt {
     pub dirty_ops: bool,
     pub fault: Option<ObjectId>,
     pub table: Table,
+    /// Tells it from all others, in whatever context.
+    pub number: u64,
+    /// Whether devices' writes never bypass the CPU's caches (`enforce_cache_coherency`).
+    pub coherent: bool,
+    /// The hardware's identifier for it, as long as it is there.
+    _identifier: Option<Identifier>,
 }
 
 /// A page table of a guest, over a nesting parent.
@@ -41,6 +48,8 @@ pub(crate) struct NestedHwpt {
     pub pasid_compat: bool,
     pub fault: Option<ObjectId>,
     pub domain: Nested,
+    /// Tells it from all others, in whatever context.
+    pub number: u64,
 }
 
 /// What attaching needs to know of a hwpt of either kind.
@@ -49,9 +58,23 @@ pub(crate) struct HwptView {
     pub pasid_compat: bool,
     pub auto_domain: bool,
     pub nested: bool,
-    /// Whose reserved IOVAs grow with a device.
+    /// Whose memory it shows.
     pub ioas: ObjectId,
     pub fault: Option<ObjectId>,
+    pub number: u64,
+}
+
+impl HwptView {
+    /// The IOAS whose reserved IOVAs grow with a device.
+    pub fn reserves(&self, task: &Task<'_>) -> Option<ObjectId> {
+        (!self.nested || task.has(Quirk::ReservedForNested)).then_some(self.ioas)
+    }
+}
+
+/// A number that no other hwpt has.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl State {
@@ -64,6 +87,7 @@ impl State {
                 nested: false,
                 ioas: it.ioas,
                 fault: it.fault,
+                number: it.number,
             }),
             Object::Nested(it) => Some(HwptView {
                 pasid_compat: it.pasid_compat,
@@ -71,6 +95,7 @@ impl State {
                 nested: true,
                 ioas: self.objects.at::<PagingHwpt>(it.parent).ioas,
                 fault: it.fault,
+                number: it.number,
             }),
             _ => None,
         }
@@ -141,7 +166,7 @@ impl State {
         attach: Option<u32>,
     ) -> Result<(), Refusal> {
         let hw_state = &self.objects.at::<Device>(device).hw_state;
-        let domain = hw.alloc_paging(task, hw_state, request)?;
+        let mut domain = hw.alloc_paging(task, hw_state, request)?;
         self.objects.fill(
             id,
             PagingHwpt {
@@ -152,6 +177,9 @@ impl State {
                 dirty_ops: request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
                 fault: None,
                 table: domain.table,
+                number: next_number(),
+                coherent: domain.coherent,
+                _identifier: domain.identifier.take(),
             },
         );
         if let Some(pasid) = attach {
@@ -229,6 +257,7 @@ impl State {
             pasid_compat: flags & IOMMU_HWPT_ALLOC_PASID != 0,
             fault: None,
             domain,
+            number: next_number(),
         }))
     }
 

@@ -45,7 +45,8 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
-use profile::{Kernel, Machine};
+use profile::machine::Device;
+use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
@@ -67,6 +68,8 @@ pub struct Engine {
     pub(crate) kernel: &'static Kernel,
     /// The hardware of the devices that the test command makes.
     pub(crate) mock: Arc<dyn Hardware>,
+    /// The models of the machine's IOMMUs; none where the kernel does not drive it.
+    pub(crate) models: Vec<Option<Arc<dyn Hardware>>>,
     /// The PCI functions that VFIO offers, by the number in their device node's name.
     pub(crate) functions: Vec<Function>,
     pub(crate) owners: Mutex<Owners>,
@@ -76,19 +79,21 @@ pub struct Engine {
 impl Engine {
     /// A machine with a kernel, in which nothing is open.
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
-        let models: Vec<_> = machine.iommus.iter().map(|iommu| hw::model(iommu, kernel)).collect();
-        let functions = machine.vfio_devices(kernel).filter_map(|device| {
+        let models = hw::models(machine, kernel);
+        let function = |device: &Device| {
             let index = device.iommu?;
-            Some(Function {
-                facts: Arc::new(device.clone()),
-                hw: Arc::clone(models[index].as_ref()?),
-                isolated: machine.iommus[index].interrupt_remapping,
-            })
-        });
+            let hw = Arc::clone(models[index].as_ref()?);
+            // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
+            let offered = kernel.has(Quirk::VfioCdev) && hw.is_coherent();
+            let isolated = machine.iommus[index].interrupt_remapping;
+            offered.then(|| Function { facts: Arc::new(device.clone()), hw, isolated })
+        };
+        let functions = machine.devices.iter().filter_map(function).collect();
         Arc::new(Self {
             kernel,
             mock: Arc::new(Selftest { kernel }),
-            functions: functions.collect(),
+            functions,
+            models,
             owners: Mutex::default(),
             pins: Arc::default(),
             machine: machine.clone(),

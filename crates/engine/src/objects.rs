@@ -227,6 +227,11 @@ impl ObjectTable {
         self.slot(id)?.object.as_ref()
     }
 
+    /// Like [`ObjectTable::peek`], to change it.
+    pub fn peek_mut(&mut self, id: ObjectId) -> Option<&mut Object> {
+        self.slot_mut(id)?.object.as_mut()
+    }
+
     /// One more user.
     pub fn hold(&mut self, id: ObjectId) {
         if let Some(slot) = self.slot_mut(id) {

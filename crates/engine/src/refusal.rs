@@ -95,6 +95,12 @@ pub enum Refusal {
         /// Its value.
         value: u64,
     },
+    /// The hardware's identifiers are all in use.
+    #[error("no {what} is free")]
+    NoIdentifier {
+        /// Which kind.
+        what: &'static str,
+    },
     /// Start plus length leaves the address space.
     #[error("{field} {value:#x} reaches beyond the address space")]
     Overflow {
@@ -274,7 +280,8 @@ impl Refusal {
             Self::InUse { .. } | Self::Busy { .. }         => Errno::EBUSY,
             Self::Exists { .. } | Self::Mapped { .. }      => Errno::EEXIST,
             Self::RangeInUse { .. }                        => Errno::EADDRINUSE,
-            Self::NoSpace { .. } | Self::NoNumber { .. }   => Errno::ENOSPC,
+            Self::NoSpace { .. } | Self::NoNumber { .. }
+                | Self::NoIdentifier { .. }                => Errno::ENOSPC,
             Self::ArrayTooShort { .. }                     => Errno::EMSGSIZE,
             Self::NotPermitted { .. } | Self::NotExecutable | Self::Owned { .. }
                 | Self::NotIsolated                        => Errno::EPERM,

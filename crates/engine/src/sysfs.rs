@@ -40,7 +40,7 @@ impl Engine {
             tree.insert(folder.to_owned(), Entry::Folder);
         }
         for (index, iommu) in self.machine.iommus.iter().enumerate() {
-            if crate::hw::model(iommu, self.kernel).is_some() {
+            if self.models[index].is_some() {
                 self.add_iommu(&mut tree, index, iommu);
             }
         }
@@ -109,8 +109,8 @@ impl Engine {
 
     fn add_groups(&self, tree: &mut Tree) {
         for device in &self.machine.devices {
-            let Some(iommu) = self.machine.iommu_of(device) else { continue };
-            let Some(model) = crate::hw::model(iommu, self.kernel) else { continue };
+            let model = device.iommu.and_then(|index| self.models[index].as_ref());
+            let Some(model) = model else { continue };
             let group = format!("kernel/iommu_groups/{}", device.group);
             let folder = folder_of(device.address);
             link(tree, format!("{folder}/iommu_group"), &group);

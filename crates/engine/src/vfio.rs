@@ -24,6 +24,8 @@ use crate::state::PtMode;
 use crate::task::{Task, load_struct};
 use crate::{Caller, Engine, Refusal};
 
+const MINUS_EINVAL: u32 = (-Errno::EINVAL.code()).cast_unsigned();
+
 /// A PCI function that programs may have.
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -256,7 +258,8 @@ impl Bound {
                 let mode = if self.attached { PtMode::Replace } else { PtMode::Attach };
                 self.change(task, NO_PASID, request.pt_id, mode)?
             }
-            Some(pasid) if self.pasids.contains(&pasid) => {
+            // ida_exists() says yes to the number that its own -EINVAL makes
+            Some(pasid) if self.pasids.contains(&pasid) || pasid == MINUS_EINVAL => {
                 self.change(task, pasid, request.pt_id, PtMode::Replace)?
             }
             Some(pasid) if pasid > i32::MAX as u32 => {

@@ -13,7 +13,6 @@ use std::sync::LazyLock;
 
 use thiserror::Error;
 
-use crate::kernel::{Kernel, Quirk};
 use crate::text::{BadFile, Result, Source, Table, Value, is_path, nearest, read_file};
 
 /// A machine.
@@ -338,25 +337,6 @@ impl Machine {
     /// Reads a machine file; `name` is for errors.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         Source { name, text }.parse(read)
-    }
-
-    /// The IOMMU of a device.
-    pub fn iommu_of(&self, device: &Device) -> Option<&Iommu> {
-        device.iommu.and_then(|index| self.iommus.get(index))
-    }
-
-    /// The devices that VFIO offers under a kernel: those behind an IOMMU that the kernel has a driver
-    /// for and whose walks are coherent (`__vfio_register_dev`, `drivers/vfio/vfio_main.c`). Their
-    /// order numbers them: the first is `/dev/vfio/devices/vfio0`.
-    pub fn vfio_devices<'m>(&'m self, kernel: &'m Kernel) -> impl Iterator<Item = &'m Device> {
-        self.devices.iter().filter(|device| {
-            self.iommu_of(device).is_some_and(|iommu| match &iommu.hardware {
-                _ if !kernel.has(Quirk::VfioCdev) => false,
-                Hardware::ArmSmmuv3(unit) => unit.coherent,
-                Hardware::Riscv(_) => kernel.has(Quirk::RiscvDriver),
-                Hardware::IntelVtd(_) | Hardware::Amd(_) => true,
-            })
-        })
     }
 
     /// The values without a source; none in shipped files.

@@ -43,6 +43,8 @@ impl Field {
 pub mod vtd {
     use super::Field;
 
+    /// Bits of domain ID, less 4, halved.
+    pub const ND: Field = Field::bits("CAP.ND", 0, 2);
     /// Supported adjusted guest address widths: 39, 48, 57 bits.
     pub const SAGAW: Field = Field::bits("CAP.SAGAW", 8, 12);
     /// Maximum guest address width, less 1.
@@ -89,7 +91,7 @@ pub mod vtd {
 
     /// Every field.
     pub const ALL: &[Field] = &[
-        SAGAW, MGAW, SSLPS, FS1GP, FS5LP, C, DT, IR, SC, NEST, PRS, SRS, EAFS, PSS, PASID, PDS,
+        ND, SAGAW, MGAW, SSLPS, FS1GP, FS5LP, C, DT, IR, SC, NEST, PRS, SRS, EAFS, PSS, PASID, PDS,
         SMTS, SSADS, SSTS, FSTS, SMPWCS,
     ];
 }
@@ -110,6 +112,8 @@ pub mod smmuv3 {
     pub const ATS: Field = Field::bit("IDR0.ATS", 10);
     /// 16-bit ASIDs.
     pub const ASID16: Field = Field::bit("IDR0.ASID16", 12);
+    /// 16-bit VMIDs.
+    pub const VMID16: Field = Field::bit("IDR0.VMID16", 18);
     /// 0: stalls and terminates, 1: terminates, 2: stalls.
     pub const STALL_MODEL: Field = Field::bits("IDR0.STALL_MODEL", 24, 25);
     /// Bits of substream ID.
@@ -139,6 +143,7 @@ pub mod smmuv3 {
         HTTU,
         ATS,
         ASID16,
+        VMID16,
         STALL_MODEL,
         SSIDSIZE,
         FWB,

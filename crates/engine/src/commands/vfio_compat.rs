@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::ioas::{map_user, unmap};
 use crate::context::Context;
+use crate::hwpt::PagingHwpt;
 use crate::ioas::map::last_byte;
 use crate::ioas::{Ioas, Prot};
 use crate::objects::ObjectId;
@@ -77,10 +78,10 @@ fn check_extension(state: &State, kind: u64) -> Result<i64, Refusal> {
     let Ok(kind) = u32::try_from(kind) else { return Ok(0) };
     match kind {
         VFIO_TYPE1_IOMMU | VFIO_TYPE1v2_IOMMU | VFIO_UNMAP_ALL | VFIO_NOIOMMU_IOMMU => Ok(1),
-        // no hardware here enforces coherency against a device's no-snoop
         VFIO_DMA_CC_IOMMU => {
             let ioas = state.objects.at::<Ioas>(state.compat_ioas()?);
-            Ok(ioas.hwpts.is_empty().into())
+            let coherent = |hwpt: &ObjectId| state.objects.at::<PagingHwpt>(*hwpt).coherent;
+            Ok(ioas.hwpts.iter().all(coherent).into())
         }
         _ => Ok(0),
     }

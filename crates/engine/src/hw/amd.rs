@@ -40,16 +40,20 @@ const V1_PAGE_SIZES: u64 = 0x000f_ff7f_ffff_f000;
 /// 4 KiB, 2 MiB and 1 GiB.
 const V2_PAGE_SIZES: u64 = 1 << 12 | 1 << 21 | 1 << 30;
 
-/// The IOMMUs under a kernel.
+/// An IOMMU under a kernel.
 #[derive(Debug)]
 pub(crate) struct Amd {
-    pub unit: machine::Amd,
-    pub kernel: &'static Kernel,
+    /// With the features that all IOMMUs of the machine have (`get_global_efr`).
+    unit: machine::Amd,
+    /// Whether this one itself can record writes.
+    own_dirty: bool,
+    kernel: &'static Kernel,
 }
 
 /// A paging domain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
+    version: Version,
     dirty: bool,
 }
 
@@ -60,6 +64,25 @@ enum Version {
 }
 
 impl Amd {
+    /// None when the driver finds no format that it could use (`PD_MODE_NONE`).
+    pub fn new(
+        unit: machine::Amd,
+        machine: &[machine::Hardware],
+        kernel: &'static Kernel,
+    ) -> Option<Self> {
+        let all = || {
+            machine.iter().filter_map(|hardware| match hardware {
+                machine::Hardware::Amd(unit) => Some(unit),
+                _ => None,
+            })
+        };
+        let own_dirty = HD.is_set(unit.efr);
+        let efr = all().fold(u64::MAX, |common, unit| common & unit.efr);
+        let efr2 = all().fold(u64::MAX, |common, unit| common & unit.efr2);
+        let model = Self { unit: machine::Amd { efr, efr2, ..unit }, own_dirty, kernel };
+        (model.has_v1() || model.has_v2()).then_some(model)
+    }
+
     fn has(&self, quirk: Quirk) -> bool {
         self.kernel.has(quirk)
     }
@@ -92,7 +115,7 @@ impl Amd {
     }
 
     fn tracks_dirty(&self) -> bool {
-        HD.is_set(self.unit.efr) && self.has_v1()
+        self.own_dirty && self.has_v1()
     }
 
     /// `iommu->iommu.max_pasids`: one less than a power of two.
@@ -132,27 +155,43 @@ impl Amd {
 
     fn aperture_last(&self, version: Version) -> u64 {
         let bits = match version {
-            Version::V2 if self.guest_levels() == 5 => 56,
-            Version::V2 => 47,
-            Version::V1 if !self.has(Quirk::AmdHatsCounted) => 64,
-            Version::V1 => {
-                let levels = ((HATS.of(self.unit.efr) as u32 + 3) * 9 + 21).min(64);
-                let counted = self.has(Quirk::AmdVaSizeCounted);
-                if counted { levels.min(self.unit.va_bits) } else { levels }
+            // once the half of the addresses that is the guest kernel's was counted, too
+            Version::V2 => {
+                9 * self.guest_levels() + if self.has(Quirk::AmdV2Half) { 11 } else { 12 }
             }
+            Version::V1 if !self.has(Quirk::AmdHatsCounted) => 64,
+            Version::V1 => self.host_bits(),
         };
         u64::MAX >> (64 - bits)
     }
 
+    /// Bits of address of v1 tables.
+    fn host_bits(&self) -> u32 {
+        let levels = ((HATS.of(self.unit.efr) as u32 + 3) * 9 + 21).min(64);
+        if self.has(Quirk::AmdVaSizeCounted) { levels.min(self.unit.va_bits) } else { levels }
+    }
+
     fn page_sizes(&self, version: Version) -> u64 {
-        let short = HATS.of(self.unit.efr) == 0 && self.has(Quirk::AmdGenericPt);
-        match version {
-            Version::V2 => V2_PAGE_SIZES,
-            // what four levels cannot hold
-            Version::V1 if short && self.has(Quirk::AmdVaSizeCounted) => 0x7f7f_ffff_f000,
-            Version::V1 if short => 0xff7f_ffff_f000,
-            Version::V1 => V1_PAGE_SIZES,
+        if version == Version::V2 {
+            return V2_PAGE_SIZES;
         }
+        if !self.has(Quirk::AmdPageSizesCapped) {
+            return !0xfff & !(1 << 39);
+        }
+        let bits = self.host_bits();
+        match (self.has(Quirk::AmdVaSizeCounted), self.has(Quirk::AmdGenericPt)) {
+            // all that is smaller than the whole table
+            (true, _) => V1_PAGE_SIZES & ((1 << (bits - 1)) - 1),
+            (false, true) if bits < 64 => V1_PAGE_SIZES & ((1 << bits) - 1),
+            _ => V1_PAGE_SIZES,
+        }
+    }
+
+    /// Whether tables of GCR3 for a device's PASIDs have more levels than the IOMMU (`get_gcr3_levels`).
+    fn is_too_deep(&self, device: &machine::Device) -> bool {
+        let pasids = max_pasids(device, self.pasids()).max(1);
+        let bits = u32::BITS - (pasids - 1).leading_zeros();
+        u64::from(bits.div_ceil(9).saturating_sub(1)) > GLX.of(self.unit.efr)
     }
 }
 
@@ -202,11 +241,16 @@ impl Hardware for Amd {
         let version = self.version_for(flags).ok_or(unsupported("flags", flags))?;
         task.allocate()?;
         Ok(PagingDomain {
-            table: AnyTable::Amd(Table { dirty: flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0 }),
+            table: AnyTable::Amd(Table {
+                version,
+                dirty: flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
+            }),
             page_sizes: self.page_sizes(version),
             aperture: 0..=self.aperture_last(version),
             dirty_needs_tracking: !self.has(Quirk::AmdGenericPt),
             read_only: true,
+            coherent: true,
+            identifier: None,
         })
     }
 
@@ -225,10 +269,14 @@ impl Hardware for Amd {
         if attach.pasid != NO_PASID && table.is_some() {
             return Err(unsupported("pasid", attach.pasid));
         }
-        if table.is_some_and(|table| table.dirty) && !HD.is_set(self.unit.efr) {
+        if table.is_some_and(|table| table.dirty) && !self.own_dirty {
             return Err(unfit("it tracks dirty pages, which the IOMMU cannot (EFR.HDSup)"));
         }
-        pci_mut(device).count_faulting(attach);
+        let state = pci_mut(device);
+        if table.is_some_and(|it| it.version == Version::V2) && self.is_too_deep(&state.facts) {
+            return Err(unfit("the device has more PASIDs than tables of GCR3 hold (EFR.GLXSup)"));
+        }
+        state.count_faulting(attach);
         Ok(())
     }
 

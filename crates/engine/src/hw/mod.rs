@@ -12,9 +12,12 @@
 //! | [`amd`] | `drivers/iommu/amd` |
 //! | [`riscv`] | `drivers/iommu/riscv` |
 //!
+//! [`identifiers`] are the numbers by which hardware tells domains apart, of which there are few.
+//!
 //! *What it doesn't do yet*: walk tables. A device does no DMA.
 
 pub(crate) mod amd;
+mod identifiers;
 pub(crate) mod riscv;
 pub(crate) mod selftest;
 pub(crate) mod smmuv3;
@@ -25,7 +28,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use profile::machine;
-use profile::{Kernel, Quirk};
+use profile::{Kernel, Machine, Quirk};
+
+pub(crate) use identifiers::Identifier;
 
 use crate::Refusal;
 use crate::device::NO_PASID;
@@ -59,7 +64,7 @@ impl PciState {
     /// Notes whether one attachment more, or less, may fault.
     fn count_faulting(&mut self, attach: Attach) {
         self.faulting += u32::from(attach.faults && attach.domain.is_some());
-        self.faulting -= u32::from(attach.replaces == Some(true));
+        self.faulting -= u32::from(attach.replaces.is_some_and(|old| old.faults));
     }
 }
 
@@ -132,7 +137,7 @@ pub(crate) struct PagingRequest {
 }
 
 /// A paging domain that the hardware can offer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PagingDomain {
     pub table: Table,
     /// A bit for each page size.
@@ -142,6 +147,10 @@ pub(crate) struct PagingDomain {
     pub dirty_needs_tracking: bool,
     /// Whether it holds mappings that can only be read.
     pub read_only: bool,
+    /// Whether devices' writes never bypass the CPU's caches, whatever they ask for.
+    pub coherent: bool,
+    /// The hardware's identifier for it, where that is had with it.
+    pub identifier: Option<Identifier>,
 }
 
 /// A guest's table that is asked for.
@@ -162,10 +171,27 @@ pub(crate) struct Attach {
     pub pasid: u32,
     /// None for nothing: the blocked domain.
     pub domain: Option<Domain>,
+    /// The number of its hwpt.
+    pub number: Option<u64>,
     /// Whether faults go to a queue.
     pub faults: bool,
-    /// Of what was attached before, whether its faults went to a queue.
-    pub replaces: Option<bool>,
+    /// What was attached before.
+    pub replaces: Option<Replaced>,
+}
+
+/// What was attached before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    pub number: u64,
+    /// Whether its faults went to a queue.
+    pub faults: bool,
+}
+
+impl Attach {
+    /// Whether faults go to a queue, and did not before.
+    fn begins_to_fault(self) -> bool {
+        self.faults && !self.replaces.is_some_and(|old| old.faults)
+    }
 }
 
 /// What a device can do, for `IOMMU_GET_HW_INFO`.
@@ -253,6 +279,11 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
 
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal>;
 
+    /// What a table is once a device is attached to it.
+    fn settled(&self, table: Table) -> Table {
+        table
+    }
+
     fn invalidate_nested(
         &self,
         _task: &mut Task<'_>,
@@ -301,15 +332,23 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
     }
 }
 
-/// The model of a machine's IOMMU, if the kernel has a driver for it.
-pub(crate) fn model(iommu: &machine::Iommu, kernel: &'static Kernel) -> Option<Arc<dyn Hardware>> {
-    Some(match iommu.hardware.clone() {
-        machine::Hardware::IntelVtd(unit) => Arc::new(vtd::Vtd { unit, kernel }),
-        machine::Hardware::ArmSmmuv3(unit) => Arc::new(smmuv3::Smmuv3 { unit, kernel }),
-        machine::Hardware::Amd(unit) => Arc::new(amd::Amd { unit, kernel }),
-        machine::Hardware::Riscv(_) if !kernel.has(Quirk::RiscvDriver) => return None,
-        machine::Hardware::Riscv(unit) => Arc::new(riscv::Riscv { unit, kernel }),
-    })
+/// The models of a machine's IOMMUs; none where the kernel has no driver, or gives it up.
+pub(crate) fn models(machine: &Machine, kernel: &'static Kernel) -> Vec<Option<Arc<dyn Hardware>>> {
+    let units: Vec<_> = machine.iommus.iter().map(|iommu| iommu.hardware.clone()).collect();
+    // all SMMUs take from one pool
+    let asids = Arc::new(smmuv3::asids(&units));
+    let model = |hardware: &machine::Hardware| -> Option<Arc<dyn Hardware>> {
+        Some(match hardware.clone() {
+            machine::Hardware::IntelVtd(unit) => Arc::new(vtd::Vtd::new(unit, &units, kernel)?),
+            machine::Hardware::ArmSmmuv3(unit) => {
+                Arc::new(smmuv3::Smmuv3::new(unit, Arc::clone(&asids), kernel))
+            }
+            machine::Hardware::Amd(unit) => Arc::new(amd::Amd::new(unit, &units, kernel)?),
+            machine::Hardware::Riscv(_) if !kernel.has(Quirk::RiscvDriver) => return None,
+            machine::Hardware::Riscv(unit) => Arc::new(riscv::Riscv { unit, kernel }),
+        })
+    };
+    units.iter().map(model).collect()
 }
 
 fn unsupported(field: &'static str, value: u32) -> Refusal {

@@ -82,6 +82,8 @@ impl Hardware for Riscv {
             aperture: 0..=(u64::MAX >> (65 - width)),
             dirty_needs_tracking: false,
             read_only: true,
+            coherent: false,
+            identifier: None,
         })
     }
 

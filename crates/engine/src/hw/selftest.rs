@@ -151,6 +151,8 @@ impl Selftest {
             aperture,
             dirty_needs_tracking: false,
             read_only: true,
+            coherent: false,
+            identifier: None,
         })
     }
 }
@@ -202,6 +204,8 @@ impl Hardware for Selftest {
             aperture: APERTURE,
             dirty_needs_tracking: true,
             read_only: true,
+            coherent: false,
+            identifier: None,
         })
     }
 

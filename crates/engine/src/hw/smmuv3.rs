@@ -6,10 +6,11 @@
 //! | vSTE | a guest's stream table entry: its stage 1 with all its PASIDs |
 //! | stall | a transaction that waits for a page; page requests (PRI) are not used |
 //!
-//! *What it doesn't do yet*: run out of ASIDs and VMIDs, walk tables, cache. NVIDIA's command queue
+//! *What it doesn't do yet*: walk tables, cache. NVIDIA's command queue
 //! virtualization (types 2 and 3) is on no machine.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use profile::machine::{self, ArmSmmuv3};
 use profile::registers::Field;
@@ -25,6 +26,7 @@ use uapi::iommufd::{
 };
 use zerocopy::IntoBytes;
 
+use super::identifiers::Pool;
 use super::{
     ApplyToDevice, Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested,
     NestedRequest, NestedView, PagingDomain, PagingRequest, PciState, Requests, Table as AnyTable,
@@ -41,14 +43,27 @@ const KERNEL_VA_BITS: u32 = 48;
 /// Where interrupt messages are mapped (`MSI_IOVA_BASE`).
 const MESSAGES: RangeInclusive<u64> = 0x800_0000..=0x80f_ffff;
 
-/// Commands between two synchronizations (`CMDQ_BATCH_ENTRIES`, less one for `CMD_SYNC`).
-const BATCH: u32 = 63;
-
 /// An SMMU under a kernel.
 #[derive(Debug)]
 pub(crate) struct Smmuv3 {
-    pub unit: ArmSmmuv3,
-    pub kernel: &'static Kernel,
+    unit: ArmSmmuv3,
+    kernel: &'static Kernel,
+    asids: Arc<Pool>,
+    vmids: Arc<Pool>,
+}
+
+/// The ASIDs of a machine, which all its SMMUs share (`arm_smmu_asid_xa`).
+pub(super) fn asids(machine: &[machine::Hardware]) -> Pool {
+    let wide = machine.iter().all(|hardware| match hardware {
+        machine::Hardware::ArmSmmuv3(unit) => ASID16.is_set(unit.idr[index(ASID16)].into()),
+        _ => true,
+    });
+    Pool::new(identifiers(wide))
+}
+
+/// How many identifiers 16 or 8 bits hold; 0 is none.
+fn identifiers(wide: bool) -> usize {
+    if wide { (1 << 16) - 1 } else { (1 << 8) - 1 }
 }
 
 /// A paging domain. It belongs to the SMMU that it was made for.
@@ -97,6 +112,11 @@ impl Nested {
 }
 
 impl Smmuv3 {
+    pub fn new(unit: ArmSmmuv3, asids: Arc<Pool>, kernel: &'static Kernel) -> Self {
+        let wide = VMID16.is_set(unit.idr[index(VMID16)].into());
+        Self { unit, kernel, asids, vmids: Arc::new(Pool::new(identifiers(wide))) }
+    }
+
     fn has(&self, quirk: Quirk) -> bool {
         self.kernel.has(quirk)
     }
@@ -207,28 +227,19 @@ impl Smmuv3 {
 
     /// `arm_smmu_enable_iopf`; up to 6.15 `arm_smmu_dev_enable_feature`.
     fn enable_faults(&self, device: &PciState, attach: Attach) -> Result<(), Refusal> {
-        let asks = attach.faults && attach.replaces != Some(true) && device.faulting == 0;
+        let asks = attach.begins_to_fault() && device.faulting == 0;
         if asks && !self.has(Quirk::IopfByDriver) && !self.stalls(&device.facts) {
             return Err(unfit("the device cannot stall, so its faults reach nobody"));
         }
         Ok(())
     }
 
-    /// Whether the domain is of this SMMU; of another, some kernels attached nothing, and said so to
-    /// nobody.
-    fn is_own(&self, smmu: u64) -> Result<bool, Refusal> {
-        match smmu == self.unit.address {
-            true => Ok(true),
-            false if self.has(Quirk::SmmuForeignIgnored) => Ok(false),
-            false => Err(unfit("it is of another SMMU")),
-        }
-    }
-
     /// `arm_smmu_attach_dev`, `arm_smmu_s1_set_dev_pasid`
-    fn attach_paging(&self, state: &PciState, attach: Attach, table: Table) -> Result<(), Refusal> {
-        self.enable_faults(state, attach)?;
-        if !self.is_own(table.smmu)? {
-            return Ok(());
+    fn attach_paging(&self, attach: Attach, table: Table) -> Result<(), Refusal> {
+        if table.smmu != self.unit.address {
+            // to a domain of another, some kernels attached nothing, and told nobody
+            let ignored = attach.pasid == NO_PASID && self.has(Quirk::SmmuForeignIgnored);
+            return if ignored { Ok(()) } else { Err(unfit("it is of another SMMU")) };
         }
         if attach.pasid != NO_PASID && table.stage == Stage::S2 {
             return Err(unfit("a PASID needs a stage 1"));
@@ -244,14 +255,7 @@ impl Smmuv3 {
     }
 
     /// `arm_smmu_attach_dev_nested`
-    fn attach_nested(
-        &self,
-        state: &PciState,
-        attach: Attach,
-        nested: Nested,
-        has_vdevice: bool,
-    ) -> Result<(), Refusal> {
-        self.enable_faults(state, attach)?;
+    fn attach_nested(&self, nested: Nested, has_vdevice: bool) -> Result<(), Refusal> {
         if nested.smmu != self.unit.address {
             return Err(unfit("it is of another SMMU"));
         }
@@ -329,7 +333,18 @@ impl Hardware for Smmuv3 {
         if page_sizes == 0 {
             return Err(Refusal::NoMemory);
         }
+        let identifier = match stage {
+            Stage::S1 => {
+                let why = "all are in use";
+                self.asids.take().ok_or(Refusal::Busy { what: "the pool of ASIDs", why })
+            }
+            Stage::S2 => {
+                self.vmids.take().ok_or(Refusal::NoIdentifier { what: "VMID of the SMMU" })
+            }
+        };
         Ok(PagingDomain {
+            identifier: Some(identifier?),
+            coherent: self.unit.canwbs && self.has(Quirk::SmmuNesting),
             table: AnyTable::Smmuv3(Table {
                 smmu: self.unit.address,
                 stage,
@@ -366,15 +381,16 @@ impl Hardware for Smmuv3 {
 
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
         let state = pci_mut(device);
+        self.enable_faults(state, attach)?;
         if reaches_driver(attach, max_pasids(&state.facts, self.pasids()))? {
             match attach.domain {
                 None => {}
                 Some(Domain::Paging(AnyTable::Smmuv3(table))) => {
-                    self.attach_paging(state, attach, table)?;
+                    self.attach_paging(attach, table)?;
                 }
                 Some(Domain::Nested(NestedView::Smmuv3(nested), viommu)) => {
                     let has_vdevice = viommu.is_some_and(|(_, virt_id)| virt_id.is_some());
-                    self.attach_nested(state, attach, nested, has_vdevice)?;
+                    self.attach_nested(nested, has_vdevice)?;
                 }
                 Some(_) => return Err(unfit("it is of another driver")),
             }
@@ -396,8 +412,7 @@ impl Hardware for Smmuv3 {
         };
         for (index, command) in (0..).zip(commands) {
             if let Err(refusal) = self.check_command(command.cmd, apply) {
-                // commands since the last full batch count as done, and never were
-                debug_assert!(index / BATCH <= requests.count / BATCH);
+                // those since the last full batch of 63 count as done, and were never sent
                 return (index, Err(refusal));
             }
         }

@@ -6,7 +6,7 @@
 //! | first stage | tables as the CPU's, half of whose addresses are usable |
 //! | second stage | tables of the host: nesting parents, dirty tracking |
 //!
-//! *What it doesn't do yet*: run out of domain IDs, walk tables, cache.
+//! *What it doesn't do yet*: walk tables, cache.
 
 use std::ops::RangeInclusive;
 
@@ -24,6 +24,7 @@ use uapi::iommufd::{
 };
 use zerocopy::IntoBytes;
 
+use super::identifiers::InUse;
 use super::{
     Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested, NestedRequest,
     NestedView, PagingDomain, PagingRequest, PciState, Requests, Table as AnyTable, max_pasids,
@@ -41,11 +42,17 @@ const GIB1: u64 = 1 << 30;
 /// Where interrupt messages go; no IOVA (`intel_iommu_get_resv_regions`).
 const MESSAGES: RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
 
+/// Domain IDs that the kernel keeps for itself.
+const OWN_DOMAIN_IDS: usize = 2;
+
 /// A unit under a kernel.
 #[derive(Debug)]
 pub(crate) struct Vtd {
-    pub unit: IntelVtd,
-    pub kernel: &'static Kernel,
+    unit: IntelVtd,
+    kernel: &'static Kernel,
+    /// What all units of the machine have (`intel_cap_audit`).
+    common_ecap: u64,
+    domain_ids: InUse,
 }
 
 /// Which of the two tables of a nested translation.
@@ -76,6 +83,33 @@ pub(crate) struct Nested {
 }
 
 impl Vtd {
+    /// None when the kernel gives the unit up.
+    pub fn new(
+        unit: IntelVtd,
+        machine: &[machine::Hardware],
+        kernel: &'static Kernel,
+    ) -> Option<Self> {
+        let ecaps = machine.iter().filter_map(|hardware| match hardware {
+            machine::Hardware::IntelVtd(unit) => Some(unit.ecap),
+            _ => None,
+        });
+        let common_ecap = ecaps.fold(u64::MAX, |common, ecap| common & ecap);
+        // CAP.ND: 4, 6, .. 16 bits of domain ID
+        let ids = (1_usize << (4 + 2 * ND.of(unit.cap).min(6))) - OWN_DOMAIN_IDS;
+        let model = Self { unit, kernel, common_ecap, domain_ids: InUse::new(ids) };
+        model.is_usable().then_some(model)
+    }
+
+    /// Whether the driver takes the unit (`alloc_iommu`, `intel_cap_audit`).
+    fn is_usable(&self) -> bool {
+        let common = self.common_ecap;
+        let no_stage = SMTS.is_set(common) && !SSTS.is_set(common) && !FSTS.is_set(common);
+        if no_stage && self.has(Quirk::VtdAuditsStages) {
+            return false;
+        }
+        !self.has(Quirk::VtdRealWidth) || self.adjusted_width(self.usable_widths()).is_some()
+    }
+
     fn has(&self, quirk: Quirk) -> bool {
         self.kernel.has(quirk)
     }
@@ -138,7 +172,7 @@ impl Vtd {
 
     /// Bits of input address of a paging domain, 0 when none is usable.
     fn width(&self, stage: Stage) -> u32 {
-        let (cap, ecap) = (self.unit.cap, self.unit.ecap);
+        let cap = self.unit.cap;
         let (most, sagaw, five) = (MGAW.of(cap) as u32 + 1, SAGAW.of(cap), FS5LP.is_set(cap));
         if !self.has(Quirk::VtdRealWidth) {
             return 57;
@@ -154,14 +188,19 @@ impl Vtd {
                 Stage::Second => 0,
             };
         }
-        // paging_domain_alloc: one width for both stages (intel_iommu_capable sagaw)
-        let first = 0b0100 | if five { 0b1000 } else { 0 };
-        let set = match (self.scalable() && FSTS.is_set(ecap), SSTS.is_set(ecap)) {
-            (false, _) => sagaw,
+        // paging_domain_alloc: one width for both stages
+        self.adjusted_width(self.usable_widths()).map_or(0, |width| width.min(most))
+    }
+
+    /// The widths that both stages have, as bits of CAP.SAGAW (`__iommu_calculate_sagaw`).
+    fn usable_widths(&self) -> u64 {
+        let (cap, ecap) = (self.unit.cap, self.unit.ecap);
+        let first = 0b0100 | if FS5LP.is_set(cap) { 0b1000 } else { 0 };
+        match (self.scalable() && FSTS.is_set(ecap), SSTS.is_set(ecap)) {
+            (false, _) => SAGAW.of(cap),
             (true, false) => first,
-            (true, true) => first & sagaw,
-        };
-        self.adjusted_width(set).map_or(0, |width| width.min(most))
+            (true, true) => first & SAGAW.of(cap),
+        }
     }
 
     fn page_sizes(&self, stage: Stage) -> u64 {
@@ -189,8 +228,17 @@ impl Vtd {
         if (parent && !self.nests()) || (dirty && !self.tracks_dirty()) {
             return None;
         }
-        if !self.has(Quirk::VtdFirstStage) || !self.scalable() {
+        if !self.scalable() {
             return Some(Stage::Second);
+        }
+        if !self.has(Quirk::VtdFirstStage) {
+            // first_level_by_default: only where no second stage is, in any unit
+            let only_first = FSTS.is_set(self.common_ecap) && !SSTS.is_set(self.common_ecap);
+            return match only_first && !self.has(Quirk::VtdRealWidth) {
+                true if parent || dirty => None,
+                true => Some(Stage::First),
+                false => Some(Stage::Second),
+            };
         }
         if parent || dirty {
             return self.has_stage(Stage::Second).then_some(Stage::Second);
@@ -239,6 +287,10 @@ impl Vtd {
                 return Err(unfit("it is wider than the unit"));
             }
         }
+        let narrow = table.width > self.width(table.stage);
+        if narrow && self.has(Quirk::VtdRealWidth) && !self.has(Quirk::VtdFirstStage) {
+            return Err(unfit("it is wider than the unit"));
+        }
         if table.stage == Stage::Second && self.scalable() && !self.has_stage(Stage::Second) {
             return Err(unfit("it is a second stage, which the unit has not (ECAP.SSTS)"));
         }
@@ -251,7 +303,7 @@ impl Vtd {
     /// Lets the device's page requests come to a queue (`iopf_for_domain_set`; up to 6.15
     /// `iommufd_fault_iopf_enable`).
     fn enable_faults(&self, device: &PciState, attach: Attach) -> Result<(), Refusal> {
-        if !attach.faults || attach.replaces == Some(true) || device.faulting > 0 {
+        if !attach.begins_to_fault() || device.faulting > 0 {
             return Ok(());
         }
         if !self.has_pri(&device.facts) {
@@ -266,15 +318,23 @@ impl Vtd {
 
     /// `intel_iommu_attach_device`, `intel_iommu_set_dev_pasid`
     fn attach_paging(&self, state: &PciState, attach: Attach, table: Table) -> Result<(), Refusal> {
-        let by_driver = self.has(Quirk::IopfByDriver);
-        if !by_driver {
-            self.enable_faults(state, attach)?;
-        }
         if attach.pasid != NO_PASID && table.dirty && !self.has(Quirk::VtdPasidDirty) {
             return Err(unfit("a PASID cannot be attached to one that tracks dirty pages"));
         }
         self.compatible(table)?;
-        if by_driver { self.enable_faults(state, attach) } else { Ok(()) }
+        if self.has(Quirk::IopfByDriver) {
+            self.enable_faults(state, attach)?;
+        }
+        self.take_domain_id(attach)
+    }
+
+    /// `domain_attach_iommu`. A device gives up its domain before it gets another, a PASID after.
+    fn take_domain_id(&self, attach: Attach) -> Result<(), Refusal> {
+        let from = attach.replaces.map(|old| old.number);
+        match self.domain_ids.change(from, attach.number, attach.pasid == NO_PASID) {
+            true => Ok(()),
+            false => Err(Refusal::NoIdentifier { what: "domain ID of the unit (CAP.ND)" }),
+        }
     }
 
     /// `intel_nested_attach_dev`, `intel_nested_set_dev_pasid`
@@ -284,16 +344,12 @@ impl Vtd {
         attach: Attach,
         nested: Nested,
     ) -> Result<(), Refusal> {
-        let by_driver = self.has(Quirk::IopfByDriver);
-        if !by_driver {
-            self.enable_faults(state, attach)?;
-        }
-        let narrow = self.width(Stage::Second) < nested.parent.width;
+        let narrow = self.adjusted_width(self.usable_widths()) < Some(nested.parent.width);
         if narrow && attach.pasid == NO_PASID && !self.has(Quirk::VtdGenericPt) {
             return Err(Refusal::NoDevice { what: "the unit is narrower than the nesting parent" });
         }
         self.compatible(nested.parent)?;
-        if by_driver {
+        if self.has(Quirk::IopfByDriver) {
             self.enable_faults(state, attach)?;
         }
         let (cap, ecap) = (self.unit.cap, self.unit.ecap);
@@ -309,7 +365,7 @@ impl Vtd {
         if nested.stage1.flags & IOMMU_VTD_S1_EAFE != 0 && !EAFS.is_set(ecap) {
             return Err(unfit("the unit has no extended accessed flag (ECAP.EAFS)"));
         }
-        Ok(())
+        self.take_domain_id(attach)
     }
 }
 
@@ -372,7 +428,8 @@ impl Hardware for Vtd {
         task.allocate()?;
         let width = self.width(stage);
         // half of a first stage's addresses are the guest kernel's
-        let usable = width.saturating_sub(u32::from(stage == Stage::First));
+        let half = stage == Stage::First && self.has(Quirk::VtdRealWidth);
+        let usable = width.saturating_sub(u32::from(half));
         if usable <= PAGE_BITS {
             return Err(unfit("the unit has no usable address width (CAP.SAGAW, CAP.MGAW)"));
         }
@@ -393,6 +450,8 @@ impl Hardware for Vtd {
             dirty_needs_tracking: !self.has(Quirk::VtdGenericPt),
             // an erratum of Sapphire Rapids, which Linux sees in every unit (772415)
             read_only: !nest_parent,
+            coherent: self.snoops(),
+            identifier: None,
         })
     }
 
@@ -425,9 +484,12 @@ impl Hardware for Vtd {
 
     fn attach(&self, device: &mut DeviceState, attach: Attach) -> Result<(), Refusal> {
         let state = pci_mut(device);
+        if !self.has(Quirk::IopfByDriver) {
+            self.enable_faults(state, attach)?;
+        }
         if reaches_driver(attach, max_pasids(&state.facts, self.pasids()))? {
             match attach.domain {
-                None => {}
+                None => self.take_domain_id(attach)?,
                 Some(Domain::Paging(AnyTable::Vtd(table))) => {
                     self.attach_paging(state, attach, table)?;
                 }
@@ -443,6 +505,18 @@ impl Hardware for Vtd {
         }
         state.count_faulting(attach);
         Ok(())
+    }
+
+    /// A domain that was made for any hardware is cut to the unit that it is attached to
+    /// (`prepare_domain_attach_device`).
+    fn settled(&self, table: AnyTable) -> AnyTable {
+        match table {
+            AnyTable::Vtd(table) if !self.has(Quirk::VtdRealWidth) => {
+                let width = self.adjusted_width(self.usable_widths()).unwrap_or(table.width);
+                AnyTable::Vtd(Table { width: table.width.min(width), ..table })
+            }
+            table => table,
+        }
     }
 
     /// `intel_nested_cache_invalidate_user`
