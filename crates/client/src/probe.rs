@@ -7,6 +7,8 @@
 //! A few things no call tells: that a page fault will never come, that a PASID is attached to nothing.
 //! Those follow from what the drivers do, by kernel and device, and are told as silent.
 
+mod tries;
+
 use std::io;
 
 use profile::capability::Capability;
@@ -17,13 +19,16 @@ use profile::{Kernel, Quirk};
 use thiserror::Error;
 use uapi::Errno;
 use uapi::iommufd::*;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
-use crate::SharedBuffer;
 use crate::file::OpenFile;
 use crate::fingerprint::fingerprint;
 use crate::session::{Failed, Queue, Result, Session, Table, fault_queue, open_device, open_iommu};
 use crate::system::{Function, System};
+use tries::{
+    dirty_tracking, nested_pasid, nested_smmuv3, nested_vtd, page_faults, pasid, read_only,
+    with_ioas, with_page,
+};
 
 /// Why nothing could be found out. Each is one line that says what to do.
 #[derive(Debug, Error)]
@@ -183,18 +188,6 @@ fn silent(call: &str, what: &str) -> Finding {
 
 const ATTACH: &str = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
 const ATTACH_PASID: &str = "VFIO_DEVICE_ATTACH_IOMMUFD_PT(PASID)";
-
-/// The PASID, the stream ID and the IOVA of the tries.
-const PASID: u32 = 1;
-const VIRTUAL_ID: u64 = 1;
-const IOVA: u64 = 0x10_0000;
-const PAGE: u64 = 4096;
-
-/// A stage-1 STE, valid, of a context descriptor table at [`IOVA`].
-const STAGE1_STE: [u64; 2] = [1 | 5 << 1 | IOVA, 0];
-
-/// `CMDQ_OP_TLBI_NSNH_ALL`, which an SMMUv3 narrows to the guest that gives it.
-const INVALIDATE_ALL: u64 = 0x30;
 
 /// The dry run of one device.
 struct Probe<'s> {
@@ -403,7 +396,8 @@ impl<'s> Probe<'s> {
             let parent = session.hwpt(ioas, Table { flags, ..Table::default() })?;
             tried.push((Capability::NestingReadOnly, found(read_only(session, ioas, page))));
             tried.extend(nested_vtd(session, parent, queue));
-            tried.extend(self.nested_smmuv3(session, parent, queue));
+            let is_smmuv3 = self.function.iommu.vendor == Some(Vendor::ArmSmmuv3);
+            tried.extend(nested_smmuv3(session, parent, queue, is_smmuv3));
             session.destroy(parent)
         });
         self.set(Capability::NestingParent, found(parent));
@@ -423,58 +417,9 @@ impl<'s> Probe<'s> {
         }
     }
 
-    /// SMMUv3: a guest's stream table entry is named with its vIOMMU.
-    fn nested_smmuv3(&self, session: &Session, parent: u32, queue: Option<&Queue>) -> Findings {
-        let mut findings = Vec::new();
-        let viommu = match session.viommu(parent) {
-            Ok(viommu) => viommu,
-            Err(failed) => return vec![(Capability::ViommuArmSmmuv3, absent(failed))],
-        };
-        if self.function.iommu.vendor != Some(Vendor::ArmSmmuv3) {
-            let _ = session.destroy(viommu);
-            let what = "the IOMMU is no SMMUv3: its driver takes any type";
-            let foreign = silent("IOMMU_VIOMMU_ALLOC(ARM_SMMUV3)", what);
-            return vec![(Capability::ViommuArmSmmuv3, foreign)];
-        }
-        findings.push((Capability::ViommuArmSmmuv3, Finding::Present(Value::Flag)));
-        let kind = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
-        let command = iommu_viommu_arm_smmuv3_invalidate { cmd: [INVALIDATE_ALL, 0] };
-        let invalidated = session.invalidate(viommu, kind, &[command]);
-        findings.push((Capability::InvalidateArmSmmuv3, found(invalidated)));
-        let events = session.veventq(viommu, 1).and_then(|queue| queue.end(&session.iommu));
-        findings.push((Capability::VeventqArmSmmuv3, found(events)));
-        match session.vdevice(viommu, VIRTUAL_ID) {
-            Err(failed) => findings.push((Capability::Vdevice, absent(failed))),
-            Ok(vdevice) => {
-                findings.push((Capability::Vdevice, Finding::Present(Value::Flag)));
-                let ste = iommu_hwpt_arm_smmuv3 { ste: STAGE1_STE };
-                let data = Some((IOMMU_HWPT_DATA_ARM_SMMUV3, ste.as_bytes()));
-                let table = Table { data, ..Table::default() };
-                let nested = on_table(session, viommu, table, parent, |_| ());
-                findings.push((Capability::NestingArmSmmuv3, found(nested)));
-                if let Some(queue) = queue {
-                    let table = Table { fault: Some(queue.id), ..table };
-                    let faulting = on_table(session, viommu, table, parent, |_| ());
-                    findings.push((Capability::NestingPageFaults, found(faulting)));
-                }
-                let _ = session.destroy(vdevice);
-            }
-        }
-        let _ = session.destroy(viommu);
-        findings
-    }
-
     /// Address spaces of the host's by PASID.
     fn pasids(&mut self, session: &Session) {
-        let tried = with_ioas(session, |ioas| {
-            let flags = IOMMU_HWPT_ALLOC_PASID;
-            let hwpt = session.hwpt(ioas, Table { flags, ..Table::default() })?;
-            let attached = session.attach(hwpt, Some(PASID));
-            let _ = session.detach(Some(PASID));
-            session.destroy(hwpt)?;
-            attached
-        });
-        self.set_pasid(Capability::PasidAttach, found(tried));
+        self.set_pasid(Capability::PasidAttach, found(pasid(session)));
     }
 
     /// A guest's tables by PASID, as VT-d has them.
@@ -577,121 +522,4 @@ fn vendor_of(kind: u32) -> Option<Vendor> {
 
 fn error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.code())
-}
-
-/// Does something in an IOAS that goes again.
-fn with_ioas<T>(session: &Session, act: impl FnOnce(u32) -> Result<T>) -> Result<T> {
-    let ioas = session.ioas()?;
-    let done = act(ioas);
-    let _ = session.destroy(ioas);
-    done
-}
-
-/// Does something in an IOAS with an empty page at [`IOVA`]: an empty table for a guest.
-fn with_page<T>(session: &Session, act: impl FnOnce(u32, &SharedBuffer) -> Result<T>) -> Result<T> {
-    let page = SharedBuffer::new(PAGE as usize).map_err(|it| Failed::new("mmap", &it))?;
-    with_ioas(session, |ioas| {
-        let rights = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
-        session.map(ioas, IOVA, page.address(), PAGE, rights)?;
-        act(ioas, &page)
-    })
-}
-
-fn dirty_tracking(session: &Session) -> Result<()> {
-    with_ioas(session, |ioas| {
-        let flags = IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-        let hwpt = session.hwpt(ioas, Table { flags, ..Table::default() })?;
-        let attached = session.attach(hwpt, None);
-        let tracked = attached.and_then(|()| {
-            session.set_dirty_tracking(hwpt, true)?;
-            let read = session.dirty_bitmap(hwpt, (0, PAGE), PAGE, &mut [0]);
-            session.set_dirty_tracking(hwpt, false)?;
-            read
-        });
-        let _ = session.detach(None);
-        session.destroy(hwpt)?;
-        tracked
-    })
-}
-
-/// Attaches to a page table of the host with a queue, in place of one without.
-fn page_faults(session: &Session, queue: u32) -> Result<()> {
-    with_ioas(session, |ioas| {
-        let hwpt = session.hwpt(ioas, Table { fault: Some(queue), ..Table::default() })?;
-        let attached = session.attach(ioas, None).and_then(|()| session.attach(hwpt, None));
-        let _ = session.detach(None);
-        session.destroy(hwpt)?;
-        attached
-    })
-}
-
-fn read_only(session: &Session, ioas: u32, page: &SharedBuffer) -> Result<()> {
-    let iova = IOVA + PAGE;
-    session.map(ioas, iova, page.address(), PAGE, IOMMU_IOAS_MAP_READABLE)?;
-    session.unmap(ioas, iova, PAGE).map(drop)
-}
-
-/// An empty first-stage table at [`IOVA`].
-fn stage1() -> iommu_hwpt_vtd_s1 {
-    iommu_hwpt_vtd_s1 { pgtbl_addr: IOVA, addr_width: 48, ..Default::default() }
-}
-
-type Findings = Vec<(Capability, Finding)>;
-
-/// VT-d: a guest's first stage is named with its parent.
-fn nested_vtd(session: &Session, parent: u32, queue: Option<&Queue>) -> Findings {
-    let mut findings = Vec::new();
-    let stage1 = stage1();
-    let data = Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes()));
-    let nested = on_table(session, parent, Table { data, ..Table::default() }, parent, |nested| {
-        let kind = IOMMU_HWPT_INVALIDATE_DATA_VTD_S1;
-        let asked = session.invalidate::<iommu_hwpt_vtd_s1_invalidate>(nested, kind, &[]);
-        findings.push((Capability::InvalidateVtdS1, found(asked)));
-    });
-    if findings.is_empty() {
-        let needs = Finding::Absent(Cause::Needs(Capability::NestingVtdS1));
-        findings.push((Capability::InvalidateVtdS1, needs));
-    }
-    findings.insert(0, (Capability::NestingVtdS1, found(nested)));
-    if let Some(queue) = queue {
-        let fault = Some(queue.id);
-        let table = Table { data, fault, ..Table::default() };
-        let faulting = on_table(session, parent, table, parent, |_| ());
-        findings.push((Capability::NestingPageFaults, found(faulting)));
-    }
-    findings
-}
-
-/// Attaches the device to the parent, then in its place to a table on `pt`, and does something there.
-fn on_table(
-    session: &Session,
-    pt: u32,
-    table: Table<'_>,
-    parent: u32,
-    act: impl FnOnce(u32),
-) -> Result<()> {
-    session.attach(parent, None)?;
-    let nested = session.hwpt(pt, table);
-    let done = nested.and_then(|nested| {
-        let attached = session.attach(nested, None);
-        if attached.is_ok() {
-            act(nested);
-        }
-        session.attach(parent, None)?;
-        session.destroy(nested)?;
-        attached
-    });
-    session.detach(None)?;
-    done
-}
-
-/// A guest's first stage under a PASID, the device itself being attached to the parent.
-fn nested_pasid(session: &Session, parent: u32, fault: Option<u32>) -> Result<()> {
-    let stage1 = stage1();
-    let data = Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes()));
-    let nested = session.hwpt(parent, Table { flags: IOMMU_HWPT_ALLOC_PASID, fault, data })?;
-    let attached = session.attach(nested, Some(PASID));
-    let _ = session.detach(Some(PASID));
-    session.destroy(nested)?;
-    attached
 }

@@ -9,6 +9,8 @@
 //! *What it doesn't do yet*: walk tables, cache. NVIDIA's command queue
 //! virtualization (types 2 and 3) is on no machine.
 
+mod commands;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -20,9 +22,8 @@ use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
     IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_TYPE_ARM_SMMUV3, IOMMU_HW_INFO_TYPE_DEFAULT,
     IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
-    IOMMU_HWPT_DATA_ARM_SMMUV3, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
-    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3, iommu_hwpt_arm_smmuv3,
-    iommu_viommu_arm_smmuv3_invalidate,
+    IOMMU_HWPT_DATA_ARM_SMMUV3, IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3,
+    iommu_hwpt_arm_smmuv3,
 };
 use zerocopy::IntoBytes;
 
@@ -34,7 +35,7 @@ use super::{
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
-use crate::task::{Task, UserData, load_struct};
+use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
 /// Bits of virtual address of an arm64 kernel as it is usually built (`CONFIG_ARM64_VA_BITS`).
@@ -467,128 +468,6 @@ fn valid_ste(ste: [u64; 2]) -> Result<[u64; 2], Refusal> {
         return Err(Refusal::Hardware { why: "the STE's EATS is neither 0 nor 1" });
     }
     Ok(ste)
-}
-
-// ---- commands of a guest -----------------------------------------------------------------------
-
-const CMDQ_OP_CFGI_CD: u64 = 0x05;
-const CMDQ_OP_CFGI_CD_ALL: u64 = 0x06;
-const CMDQ_OP_TLBI_NH_ALL: u64 = 0x10;
-const CMDQ_OP_TLBI_NH_ASID: u64 = 0x11;
-const CMDQ_OP_TLBI_NH_VA: u64 = 0x12;
-const CMDQ_OP_TLBI_NH_VAA: u64 = 0x13;
-const CMDQ_OP_TLBI_NSNH_ALL: u64 = 0x30;
-const CMDQ_OP_ATC_INV: u64 = 0x40;
-
-const OPCODE: u64 = 0xff;
-const SSV: u64 = 1 << 11;
-const GLOBAL: u64 = 1 << 9;
-const SSID: u64 = 0xf_ffff << 12;
-const SID: u64 = 0xffff_ffff << 32;
-const VMID: u64 = 0xffff << 32;
-const ASID: u64 = 0xffff << 48;
-const ASID8: u64 = 0xff << 48;
-const NUM: u64 = 0x1f << 12;
-const SCALE: u64 = 0x1f << 20;
-/// Part of `SCALE` where there are 52-bit addresses.
-const SCALE_TOP: u64 = 1 << 25;
-const LEAF: u64 = 1;
-const TTL: u64 = 3 << 8;
-const TG: u64 = 3 << 10;
-const ADDRESS: u64 = !0xfff;
-const SIZE: u64 = 0x3f;
-
-impl Smmuv3 {
-    /// Reads all commands before the first is handled.
-    fn load_commands(
-        &self,
-        task: &mut Task<'_>,
-        requests: Requests,
-    ) -> Result<Vec<iommu_viommu_arm_smmuv3_invalidate>, Refusal> {
-        task.allocate()?;
-        if requests.kind != IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 {
-            return Err(requests.wrong_kind());
-        }
-        if requests.count == 0 {
-            let rule = "no commands; this is no question whether the type is known";
-            return Err(Refusal::Invalid { field: "entry_num", value: 0, rule });
-        }
-        let known = size_of::<iommu_viommu_arm_smmuv3_invalidate>();
-        (0..requests.count)
-            .map(|index| {
-                let data = requests.at(index);
-                load_struct(&**task.memory(), data.va, data.len as usize, known, "data_uptr")
-            })
-            .collect()
-    }
-
-    /// `arm_vsmmu_convert_user_cmd`, since 7.3 after `arm_vsmmu_validate_user_cmd`.
-    fn check_command(&self, cmd: [u64; 2], apply: &mut ApplyToDevice<'_>) -> Result<(), Refusal> {
-        let refuse = |why| Err(Refusal::Hardware { why });
-        if self.has(Quirk::SmmuChecksCommands) && !self.is_well_formed(cmd) {
-            return refuse("the command has a field that must be 0");
-        }
-        match cmd[0] & OPCODE {
-            CMDQ_OP_TLBI_NSNH_ALL
-            | CMDQ_OP_TLBI_NH_ALL
-            | CMDQ_OP_TLBI_NH_ASID
-            | CMDQ_OP_TLBI_NH_VA
-            | CMDQ_OP_TLBI_NH_VAA => Ok(()),
-            CMDQ_OP_ATC_INV | CMDQ_OP_CFGI_CD | CMDQ_OP_CFGI_CD_ALL => {
-                if apply((cmd[0] & SID) >> 32, &mut |_| ()) {
-                    Ok(())
-                } else {
-                    refuse("no vDEVICE has the command's stream ID")
-                }
-            }
-            _ => refuse("the command is not one that a guest may give"),
-        }
-    }
-
-    /// The fields that 7.3 permits in each command.
-    fn is_well_formed(&self, cmd: [u64; 2]) -> bool {
-        let substreams = self.is_set(SSIDSIZE);
-        let ssid = if substreams { SSID } else { 0 };
-        let asid = if self.is_set(ASID16) { ASID } else { ASID8 };
-        let scale = if self.is_set(DS) { SCALE | SCALE_TOP } else { SCALE };
-        let ranges = self.is_set(RIL);
-        let (range0, range1) = if ranges { (NUM | scale, TTL | TG) } else { (0, 0) };
-        let (word0, word1) = match cmd[0] & OPCODE {
-            CMDQ_OP_TLBI_NSNH_ALL => (0, 0),
-            CMDQ_OP_TLBI_NH_ALL => (VMID, 0),
-            CMDQ_OP_TLBI_NH_ASID => (VMID | asid, 0),
-            CMDQ_OP_TLBI_NH_VA => (VMID | asid | range0, LEAF | ADDRESS | range1),
-            CMDQ_OP_TLBI_NH_VAA => (VMID | range0, LEAF | ADDRESS | range1),
-            CMDQ_OP_ATC_INV if !self.is_set(ATS) => return false,
-            CMDQ_OP_ATC_INV => {
-                let pasid = if substreams { SSV | SSID | GLOBAL } else { 0 };
-                (SID | pasid, ADDRESS | SIZE)
-            }
-            CMDQ_OP_CFGI_CD => (SID | ssid, LEAF),
-            CMDQ_OP_CFGI_CD_ALL => (SID, 0),
-            // which command it is, is judged next
-            _ => return true,
-        };
-        if cmd[0] & !(word0 | OPCODE) != 0 || cmd[1] & !word1 != 0 {
-            return false;
-        }
-        match cmd[0] & OPCODE {
-            CMDQ_OP_ATC_INV => cmd[1] & SIZE <= 52,
-            CMDQ_OP_TLBI_NH_VA | CMDQ_OP_TLBI_NH_VAA => !ranges || self.is_range(cmd),
-            _ => true,
-        }
-    }
-
-    /// Whether the range of a range invalidation is one (SMMUv3 4.4.1.1).
-    fn is_range(&self, cmd: [u64; 2]) -> bool {
-        let length = cmd[0] & (NUM | SCALE | SCALE_TOP);
-        let (level, granule) = (cmd[1] & TTL, cmd[1] & TG);
-        match (granule >> 10, level >> 8) {
-            (0, level) => length == 0 && level == 0,
-            (2, 1) if !self.is_set(DS) => false,
-            (_, level) => length != 0 || level != 0,
-        }
-    }
 }
 
 #[cfg(test)]
