@@ -33,6 +33,12 @@ pub enum Entry {
 pub type Tree = BTreeMap<String, Entry>;
 
 impl Engine {
+    /// The names of the machine's device nodes, without `/dev` and without a slash in front.
+    pub fn device_nodes(&self) -> Vec<String> {
+        let vfio = (0..self.functions.len()).map(|number| format!("vfio/devices/vfio{number}"));
+        ["iommu", "vfio/vfio"].into_iter().map(str::to_owned).chain(vfio).collect()
+    }
+
     /// The machine's part of `/sys`. `major` is the major number of VFIO's device nodes.
     pub fn sysfs(&self, major: u32) -> Tree {
         let mut tree = Tree::new();
@@ -56,8 +62,9 @@ impl Engine {
             text(&mut tree, format!("{vfio}/uevent"), format_args!("{uevent}"));
             link(&mut tree, format!("{vfio}/device"), &device);
             link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);
-            tree.insert("bus/pci/drivers/vfio-pci".to_owned(), Entry::Folder);
             link(&mut tree, format!("{device}/driver"), "bus/pci/drivers/vfio-pci");
+            let address = function.facts.address;
+            link(&mut tree, format!("bus/pci/drivers/vfio-pci/{address}"), &device);
         }
         self.add_groups(&mut tree);
         tree
@@ -105,6 +112,7 @@ impl Engine {
         file("device", format_args!("{:#06x}", device.device));
         file("revision", format_args!("{:#04x}", device.revision));
         file("class", format_args!("{:#08x}", device.class));
+        file("numa_node", format_args!("-1"));
     }
 
     fn add_groups(&self, tree: &mut Tree) {

@@ -1,11 +1,11 @@
-//! Symbolic links: `readlink` and `realpath`, for names.
+//! Symbolic links and folders: `readlink`, `realpath` and `chdir`, for names.
 //!
 //! A link of a run's own tree leads within it, as the kernel's leads within `/sys`.
 
 use core::ffi::{c_char, c_int};
 use core::ptr::null_mut;
 
-use crate::name::{Meaning, Room, meaning};
+use crate::name::{Meaning, Room, meaning, placeholder};
 use crate::run;
 use crate::sys::{self, Next};
 
@@ -22,7 +22,7 @@ unsafe fn readlink_at(dirfd: c_int, name: *const c_char, to: *mut c_char, size: 
     let mut room: Room = [0; _];
     // SAFETY: the caller vouches for the name.
     let name = match unsafe { meaning(dirfd, name, &mut room) } {
-        Meaning::Redirected(there) => there.as_ptr(),
+        Meaning::Redirected(there, _) => there.as_ptr(),
         // a device node is no link
         Meaning::Node(..) => return sys::to_libc(sys::failure(libc::EINVAL)),
         Meaning::Native => name,
@@ -38,7 +38,13 @@ unsafe fn real_path(name: *const c_char, to: *mut c_char) -> *mut c_char {
     let Some(next) = REALPATH.two_mut() else { return null_mut() };
     let mut room: Room = [0; _];
     // SAFETY: the caller vouches for the name.
-    let Meaning::Redirected(there) = (unsafe { meaning(libc::AT_FDCWD, name, &mut room) }) else {
+    let there = match unsafe { meaning(libc::AT_FDCWD, name, &mut room) } {
+        Meaning::Redirected(there, _) => Some(there),
+        // SAFETY: the caller vouches for the name.
+        Meaning::Node(..) => unsafe { placeholder(libc::AT_FDCWD, name, &mut room) },
+        Meaning::Native => None,
+    };
+    let Some(there) = there else {
         // SAFETY: the call as the program made it.
         return unsafe { next(name, to) };
     };
@@ -46,16 +52,31 @@ unsafe fn real_path(name: *const c_char, to: *mut c_char) -> *mut c_char {
     let found: *mut c_char = unsafe { next(there.as_ptr(), to) };
     // SAFETY: libc returns null or a C string that is the program's to change.
     let Some(text) = (unsafe { sys::text(found) }) else { return found };
-    if let Some(rest) = run::current().and_then(|run| run.below_sys(text)) {
+    if let Some((root, rest)) = run::current().and_then(|run| run.system_name(text)) {
         let kept = rest.len() + 1; // with the end of the string
         // SAFETY: both lie in libc's string, which the new one is shorter than.
         unsafe {
             let rest = found.add(text.len() + 1 - kept);
-            core::ptr::copy(rest, found.add(b"/sys".len()), kept);
-            core::ptr::copy_nonoverlapping(c"/sys".as_ptr(), found, b"/sys".len());
+            core::ptr::copy(rest, found.add(root.count_bytes()), kept);
+            core::ptr::copy_nonoverlapping(root.as_ptr(), found, root.count_bytes());
         }
     }
     found
+}
+
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+unsafe fn change_folder(name: *const c_char) -> isize {
+    let mut room: Room = [0; _];
+    // SAFETY: the caller vouches for the name.
+    let name = match unsafe { meaning(libc::AT_FDCWD, name, &mut room) } {
+        Meaning::Redirected(there, _) => there.as_ptr(),
+        // no folder
+        Meaning::Node(..) => c"/dev/null".as_ptr(),
+        Meaning::Native => name,
+    };
+    // SAFETY: the call as the program made it, or with a name of ours.
+    unsafe { sys::raw(libc::SYS_chdir, [name as usize]) }
 }
 
 macro_rules! hooks {
@@ -83,4 +104,5 @@ hooks! {
     realpath(name: Text, to: Buffer) -> Buffer = real_path(name, to);
     __realpath_chk(name: Text, to: Buffer, _room: usize) -> Buffer = real_path(name, to);
     canonicalize_file_name(name: Text) -> Buffer = real_path(name, null_mut());
+    chdir(name: Text) -> c_int = sys::to_int(change_folder(name));
 }

@@ -14,8 +14,8 @@ use crate::sys;
 pub(crate) enum Meaning<'n> {
     /// A file that the supervisor makes.
     Node(&'static Run, Node),
-    /// A file of the run, under this name.
-    Redirected(&'n CStr),
+    /// A file of the run, under this name, in this tree.
+    Redirected(&'n CStr, Tree),
     /// None of ours.
     Native,
 }
@@ -32,7 +32,8 @@ pub(crate) unsafe fn meaning(dirfd: c_int, name: *const c_char, room: &mut Room)
     // SAFETY: the caller vouches for it.
     let Some(text) = (unsafe { sys::text(name) }) else { return Meaning::Native };
     if text.starts_with(b"/sys") {
-        return redirected(run, text, room).map_or(Meaning::Native, Meaning::Redirected);
+        let plain = Plain::new(b"", text);
+        return redirected(run, plain, text, room).unwrap_or(Meaning::Native);
     }
     if !path::is_candidate(text) {
         return Meaning::Native;
@@ -47,14 +48,32 @@ pub(crate) unsafe fn meaning(dirfd: c_int, name: *const c_char, room: &mut Room)
             let last = plain.as_ref().and_then(|plain| plain.as_bytes().get(DEVICE_NODES.len()..));
             match run.file(VFIO_CLASS, last.unwrap_or_default(), room) {
                 // the system's own device of this name is not the program's
-                Some(there) if !exists(there) => Meaning::Redirected(there),
+                Some(there) if !exists(there) => Meaning::Redirected(there, Tree::Dev),
                 _ => Meaning::Node(run, node),
             }
         }
         Some(Node::Status(_)) if !run.is_charged() => Meaning::Native,
         Some(node) => Meaning::Node(run, node),
-        None => Meaning::Native,
+        None => redirected(run, plain, text, room).unwrap_or(Meaning::Native),
     }
+}
+
+/// The file of the run that stands for a device node where there must be one, with nothing in it.
+///
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+pub(crate) unsafe fn placeholder(
+    dirfd: c_int,
+    name: *const c_char,
+    room: &mut Room,
+) -> Option<&CStr> {
+    let run = run::current()?;
+    // SAFETY: the caller vouches for it.
+    let text = unsafe { sys::text(name) }?;
+    let mut base = [0; path::MAX];
+    let base = if text.starts_with(b"/") { Some(&b""[..]) } else { directory(dirfd, &mut base) };
+    let plain = Plain::new(base?, text)?;
+    run.file(wire::DEV_TREE, plain.as_bytes().strip_prefix(b"/dev")?, room)
 }
 
 /// Where VFIO's device nodes are.
@@ -66,15 +85,29 @@ fn exists(name: &CStr) -> bool {
     rustix::fs::access(name, rustix::fs::Access::EXISTS).is_ok()
 }
 
-/// The file of the run that stands for a name below `/sys`.
-fn redirected<'n>(run: &Run, text: &[u8], room: &'n mut Room) -> Option<&'n CStr> {
-    let plain = Plain::new(b"", text)?;
+/// The file of the run that stands for a name, if one of its trees has it.
+fn redirected<'n>(
+    run: &Run,
+    plain: Option<Plain>,
+    text: &[u8],
+    room: &'n mut Room,
+) -> Option<Meaning<'n>> {
+    let plain = plain?;
     let (tree, rest) = plain.tree()?;
-    let (feature, folder) = match tree {
-        Tree::Debug => (SELFTEST, wire::DEBUG_TREE),
-        Tree::Sys => (DEVICES, wire::SYS_TREE),
+    let (there, folder) = match tree {
+        Tree::Debug => (run.has(SELFTEST), wire::DEBUG_TREE),
+        Tree::Sys => (run.has(DEVICES), wire::SYS_TREE),
+        Tree::Dev => (true, wire::DEV_TREE),
     };
-    if run.has(feature) { run.file(folder, rest, room) } else { None }
+    // a slash at the end makes a link be followed
+    let mut name = [0; path::MAX + 1];
+    let end = rest.len() + usize::from(text.ends_with(b"/"));
+    name.get_mut(..rest.len())?.copy_from_slice(rest);
+    name.get_mut(rest.len()..end)?.fill(b'/');
+    if !there {
+        return None;
+    }
+    Some(Meaning::Redirected(run.file(folder, name.get(..end)?, room)?, tree))
 }
 
 /// The name of an open directory.

@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_int, c_uint};
 
 use rustix::fs::OFlags;
 use wire::message::{Node, Operation};
+use wire::path::Tree;
 
 use crate::call::Call;
 use crate::name::{Meaning, Room, meaning};
@@ -22,12 +23,19 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
             Some(result) => return result,
             None => name,
         },
-        Meaning::Redirected(there) => there.as_ptr(),
+        Meaning::Redirected(_, Tree::Sys) if writes(flags) => return sys::failure(libc::EACCES),
+        Meaning::Redirected(there, _) => there.as_ptr(),
         Meaning::Native => name,
     };
     let arguments = [dirfd as usize, name as usize, flags as usize, mode as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     unsafe { sys::raw(libc::SYS_openat, arguments) }
+}
+
+/// Whether a file is opened, or made, to be written: nothing below `/sys` takes that yet.
+pub(crate) fn writes(flags: c_int) -> bool {
+    let flags = OFlags::from_bits_retain(flags as u32);
+    flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
 }
 
 /// Opens a file of ours; none when the supervisor says that it is not.

@@ -111,10 +111,12 @@ impl Run {
         CStr::from_bytes_with_nul(name.get(..end)?).ok()
     }
 
-    /// What follows the run's tree for `/sys` in a name.
-    pub(crate) fn below_sys<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        let rest = path.strip_prefix(self.directory.get(..self.length)?)?;
-        rest.strip_prefix(b"/")?.strip_prefix(wire::SYS_TREE.as_bytes())
+    /// What a name in one of the run's trees stands for: below which folder, and what.
+    pub(crate) fn system_name<'p>(&self, path: &'p [u8]) -> Option<(&'static CStr, &'p [u8])> {
+        let rest = path.strip_prefix(self.directory.get(..self.length)?)?.strip_prefix(b"/")?;
+        let below = |tree: &str| rest.strip_prefix(tree.as_bytes());
+        let sys = below(wire::SYS_TREE).map(|rest| (c"/sys", rest));
+        sys.or_else(|| below(wire::DEV_TREE).map(|rest| (c"/dev", rest)))
     }
 
     /// Whether the run has this feature, a bit of [`page`].

@@ -43,7 +43,7 @@ unsafe fn resolve(
     // SAFETY: the caller vouches for the name.
     match unsafe { meaning(dirfd, name, room) } {
         Meaning::Node(_, node) if facts(node).is_some() => (facts(node), MODEL.as_ptr()),
-        Meaning::Redirected(there) => (None, there.as_ptr()),
+        Meaning::Redirected(there, _) => (None, there.as_ptr()),
         _ => (None, name),
     }
 }

@@ -4,10 +4,11 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
 
 use rustix::fs::OFlags;
+use wire::path::Tree;
 
 use crate::name::{Meaning, Room, meaning};
 use crate::open::open_node;
-use crate::sys::{Next, to_int};
+use crate::sys::{self, Next, to_int};
 
 static FOPEN: Next = Next::new(c"fopen");
 static FOPEN64: Next = Next::new(c"fopen64");
@@ -41,11 +42,21 @@ unsafe fn open_stream(name: *const c_char, mode: *const c_char, next: &Next) -> 
                 None => name,
             }
         }
-        Meaning::Redirected(there) => there.as_ptr(),
+        // SAFETY: the mode is the program's promise to libc.
+        Meaning::Redirected(_, Tree::Sys) if is_written(unsafe { CStr::from_ptr(mode) }) => {
+            to_int(sys::failure(libc::EACCES));
+            return null_mut();
+        }
+        Meaning::Redirected(there, _) => there.as_ptr(),
         Meaning::Native => name,
     };
     // SAFETY: the call as the program made it, or with a name of ours.
     next.two().map_or(null_mut(), |next| unsafe { next(name, mode) })
+}
+
+/// Whether a stream of this mode is written.
+fn is_written(mode: &CStr) -> bool {
+    flags(mode).intersects(OFlags::WRONLY | OFlags::RDWR)
 }
 
 /// The flags of `open` for a mode of `fopen`, as far as they matter for a file that exists.
@@ -76,8 +87,10 @@ unsafe extern "C" fn opendir(name: *const c_char) -> *mut c_void {
     let mut room: Room = [0; _];
     // SAFETY: the name is the program's promise to libc.
     let name = match unsafe { meaning(libc::AT_FDCWD, name, &mut room) } {
-        Meaning::Redirected(there) => there.as_ptr(),
-        _ => name,
+        Meaning::Redirected(there, _) => there.as_ptr(),
+        // no folder
+        Meaning::Node(..) => c"/dev/null".as_ptr(),
+        Meaning::Native => name,
     };
     // SAFETY: the call as the program made it, or with a name of ours.
     OPENDIR.one().map_or(null_mut(), |next| unsafe { next(name) })

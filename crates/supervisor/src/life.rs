@@ -227,8 +227,11 @@ fn make_debug_tree(directory: &Directory) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Writes the machine's part of `/sys`.
+/// Writes the machine's part of `/sys`, and the names of its device nodes.
 fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> {
+    for node in engine.device_nodes() {
+        directory.read_only(&format!("{}/{node}", wire::DEV_TREE), "")?;
+    }
     for (path, entry) in engine.sysfs(wire::VFIO_MAJOR) {
         let name = format!("{}/{path}", wire::SYS_TREE);
         match entry {

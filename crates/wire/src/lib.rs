@@ -41,6 +41,8 @@ pub const SHIM: &str = "libsoftiommu.so";
 pub const DEBUG_TREE: &str = "debug";
 /// What stands for parts of `/sys`, in the run directory.
 pub const SYS_TREE: &str = "sys";
+/// What stands for `/dev/vfio`, in the run directory: a file for each device node, with nothing in it.
+pub const DEV_TREE: &str = "dev";
 /// Major number of VFIO's device nodes. Linux gives them any that is free.
 pub const VFIO_MAJOR: u32 = 511;
 /// The longest name of a run directory, in bytes: the socket's name must fit `sockaddr_un`.

@@ -18,7 +18,7 @@ pub struct Plain {
 /// Whether this could be a name of ours. Cheap, for every name that a program opens.
 pub fn is_candidate(path: &[u8]) -> bool {
     let last = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    matches!(last, b"iommu" | b"vfio" | b"fail-nth" | b"status")
+    matches!(last, b"" | b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
         || last.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
 }
 
@@ -107,12 +107,17 @@ pub enum Tree {
     Debug,
     /// PCI devices and IOMMUs below `/sys`, in [`crate::SYS_TREE`].
     Sys,
+    /// The folders of device nodes of ours below `/dev`, in [`crate::DEV_TREE`].
+    Dev,
 }
 
 impl Plain {
     /// The tree that stands for a name, and what follows the tree's own name: empty, or with a slash
     /// first.
     pub fn tree(&self) -> Option<(Tree, &[u8])> {
+        if let Some(path) = self.as_bytes().strip_prefix(b"/dev") {
+            return DEV_FOLDERS.contains(&path).then_some((Tree::Dev, path));
+        }
         let path = self.as_bytes().strip_prefix(b"/sys")?;
         let within = |folder: &&[u8]| {
             path.strip_prefix(*folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
@@ -125,6 +130,9 @@ impl Plain {
         ours.then_some((Tree::Sys, path))
     }
 }
+
+/// Folders of device nodes below `/dev`.
+const DEV_FOLDERS: &[&[u8]] = &[b"/vfio", b"/vfio/devices"];
 
 /// Folders below `/sys` that are the machine's.
 const SYS_FOLDERS: &[&[u8]] = &[
@@ -204,6 +212,10 @@ mod tests {
             ("/sys/devices/system/cpu",        None),
             ("/sys/class/net",                 None),
             ("/sys",                           None),
+            ("/dev/vfio",                      Some((Tree::Dev, "/vfio"))),
+            ("/dev/vfio/devices/",             Some((Tree::Dev, "/vfio/devices"))),
+            ("/dev/vfio/vfio",                 None),
+            ("/dev",                           None),
         ];
         for (path, expected) in cases {
             let plain = Plain::new(b"/", path.as_bytes()).unwrap();

@@ -29,12 +29,31 @@ pub fn look() -> io::Result<()> {
         ("a folder of links",    names(Path::new("/sys/class/iommu"))?, "dmar0".to_owned()),
         ("the device's number",  fs::read_to_string(format!("{device}/vfio-dev/vfio0/dev"))?, "511:0\n".to_owned()),
         ("reserved regions",     fs::read_to_string(format!("{device}/iommu_group/reserved_regions"))?, "0x00000000fee00000 0x00000000feefffff msi\n".to_owned()),
+        ("nodes",                names(Path::new("/dev/vfio/devices"))?, "vfio0".to_owned()),
+        ("a node's real path",   path(fs::canonicalize("/dev/vfio/devices/../devices/vfio0")?), "/dev/vfio/devices/vfio0".to_owned()),
+        ("a followed link",      format!("{:?}", fs::symlink_metadata(format!("{device}/"))?.is_dir()), "true".to_owned()),
+        ("the driver",           path(fs::canonicalize("/sys/bus/pci/drivers/vfio-pci/0000:6a:01.0")?), real.to_owned()),
         ("elsewhere, unchanged", path(fs::canonicalize("/sys/class")?), "/sys/class".to_owned()),
     ];
     for (what, found, expected) in answers {
         if found != expected {
             return Err(io::Error::other(format!("{what}: {found:?}, not {expected:?}")));
         }
+    }
+    refused(
+        "writing",
+        fs::write(format!("{device}/vendor"), "x"),
+        io::ErrorKind::PermissionDenied,
+    )?;
+    refused("making", fs::write(format!("{device}/new"), "x"), io::ErrorKind::PermissionDenied)?;
+    refused(
+        "a node as a folder",
+        fs::read_dir("/dev/iommu").map(drop),
+        io::ErrorKind::NotADirectory,
+    )?;
+    std::env::set_current_dir("/sys/class/iommu")?;
+    if names(Path::new("."))? != "dmar0" {
+        return Err(io::Error::other("the folder that was changed to is another"));
     }
     let node = fs::metadata("/dev/vfio/devices/vfio0")?;
     if !node.file_type().is_char_device() || node.rdev() != rustix::fs::makedev(511, 0) {
@@ -43,6 +62,13 @@ pub fn look() -> io::Result<()> {
     match fs::metadata("/dev/vfio/devices/vfio1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => Err(io::Error::other(format!("vfio1: {other:?}"))),
+    }
+}
+
+fn refused(what: &str, result: io::Result<()>, kind: io::ErrorKind) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == kind => Ok(()),
+        other => Err(io::Error::other(format!("{what}: {other:?}, not {kind:?}"))),
     }
 }
 
