@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use profile::fleet::baseline;
 use profile::{Requirement, Verdict};
 
-use crate::check::{headline, verdict_in_json};
-use crate::output::{document, finish};
+use crate::check::headline;
+use crate::output::finish;
 use crate::subject::{Subject, Trouble};
 
 /// Write down what all hosts have: the most that a virtual machine may use to run on each of them
@@ -25,17 +25,6 @@ pub struct Options {
     /// A feature that the baseline should satisfy
     #[arg(long, value_name = "REQUIREMENT")]
     requirement: Option<String>,
-    /// How to write it
-    #[arg(long, value_enum, default_value = "toml")]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A profile, for check, compare and baseline
-    Toml,
-    /// The verdict on the requirement, for programs
-    Json,
 }
 
 pub fn run(options: &Options) -> ExitCode {
@@ -50,17 +39,11 @@ fn baseline_of(options: &Options) -> Result<(String, u8), Trouble> {
     let common = baseline(&profiles);
     let verdict = requirement.map(|requirement| Verdict::of(&requirement, &common));
     let status = u8::from(verdict.as_ref().is_some_and(|verdict| !verdict.is_satisfied()));
-    let text = match (options.format, &verdict) {
-        (Format::Toml, None) => common.to_toml(),
-        (Format::Toml, Some(verdict)) => {
-            eprint!("{}", headline(verdict));
-            if let Some(missing) = verdict.missing.first() {
-                eprintln!("  {}: {}", missing.need, missing.why);
-            }
-            common.to_toml()
+    if let Some(verdict) = &verdict {
+        eprint!("{}", headline(verdict));
+        if let Some(missing) = verdict.missing.first() {
+            eprintln!("  {}: {}", missing.need, missing.why);
         }
-        (Format::Json, Some(verdict)) => document(&verdict_in_json(verdict)),
-        (Format::Json, None) => return Err("--format json needs --requirement".to_owned()),
-    };
-    Ok((text, status))
+    }
+    Ok((common.to_toml(), status))
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use client::{Span, Survey, survey};
-use profile::verdict::{Outcome, Verdict};
+use profile::finding::Value;
+use profile::verdict::{Outcome, Remedy, Verdict};
 use profile::{Machine, Requirement};
 use serde_json::{Value as Json, json};
 
@@ -60,13 +61,15 @@ fn check(options: &Options) -> Result<(String, u8), Trouble> {
         _ => None,
     };
     let status = u8::from(!verdict.is_satisfied());
-    let without_iommu = profile.host.iommu.is_none() && !verdict.is_satisfied();
+    // a baseline may have none because its hosts have different ones
+    let asked = !matches!(subject, Subject::File(_));
+    let without_iommu = asked && profile.host.iommu.is_none() && !verdict.is_satisfied();
     let text = match options.format {
         Format::Json => document(&in_json(&verdict, survey.as_ref())),
         Format::Text if without_iommu => {
             let mut text = headline(&verdict);
             text.truncate(text.trim_end().len());
-            let _ = writeln!(text, ": there is no IOMMU that its kernel drives");
+            text.push_str(WITHOUT_IOMMU);
             text + &survey.map_or(String::new(), |survey| kernels(&survey))
         }
         Format::Text => {
@@ -79,6 +82,10 @@ fn check(options: &Options) -> Result<(String, u8), Trouble> {
     };
     Ok((text, status))
 }
+
+/// Why a host without an IOMMU satisfies nothing.
+const WITHOUT_IOMMU: &str = ": there is no IOMMU that its kernel drives; if the machine has one, switch it \
+     on in firmware, and boot without intel_iommu=off, amd_iommu=off or iommu=off\n";
 
 /// The verdict in one line.
 pub fn headline(verdict: &Verdict) -> String {
@@ -129,7 +136,7 @@ fn in_words(requirement: &Requirement, verdict: &Verdict) -> String {
         let rows: Vec<_> = verdict
             .satisfied
             .iter()
-            .map(|(need, value)| [need.to_string(), value.clone()])
+            .map(|(need, value)| [need.to_string(), value.to_string()])
             .collect();
         text.push_str(&output::table("  ", &rows));
     }
@@ -141,10 +148,14 @@ fn kernels(survey: &Survey) -> String {
     let mut text = format!("\nkernels on {}\n", survey.machine);
     let rows: Vec<_> = survey.spans().iter().map(row).collect();
     text.push_str(&output::table("  ", &rows));
-    let first = survey.first_satisfying();
-    let _ = match first {
-        Some(kernel) => writeln!(text, "The first kernel that satisfies it is {kernel}."),
-        None => writeln!(text, "No kernel satisfies it."),
+    let (first, since) = (survey.first_satisfying(), survey.satisfying_since());
+    let _ = match (first, since) {
+        (None, _) => writeln!(text, "No kernel satisfies it."),
+        (Some(first), Some(since)) if first != since => writeln!(
+            text,
+            "The first kernel that satisfies it is {first}; from {since} on every one does."
+        ),
+        (Some(first), _) => writeln!(text, "The first kernel that satisfies it is {first}."),
     };
     text
 }
@@ -203,13 +214,13 @@ fn in_json(verdict: &Verdict, survey: Option<&Survey>) -> Json {
 }
 
 /// A verdict for programs.
-pub fn verdict_in_json(verdict: &Verdict) -> Json {
+fn verdict_in_json(verdict: &Verdict) -> Json {
     let host = &verdict.host;
     let missing: Vec<_> = verdict
         .missing
         .iter()
         .map(|it| {
-            let remedies: Vec<_> = it.remedies.iter().map(ToString::to_string).collect();
+            let remedies: Vec<_> = it.remedies.iter().map(remedy_in_json).collect();
             let (capability, need) = (it.need.capability.name(), it.need.to_string());
             json!({ "capability": capability, "need": need, "why": it.why, "remedies": remedies })
         })
@@ -222,7 +233,10 @@ pub fn verdict_in_json(verdict: &Verdict) -> Json {
     let satisfied: Vec<_> = verdict
         .satisfied
         .iter()
-        .map(|(need, value)| json!({ "capability": need.capability.name(), "need": need.to_string(), "value": value }))
+        .map(|(need, value)| {
+            let (capability, need) = (need.capability.name(), need.to_string());
+            json!({ "capability": capability, "need": need, "value": value_in_json(value) })
+        })
         .collect();
     json!({
         "requirement": verdict.requirement,
@@ -244,6 +258,23 @@ pub fn verdict_in_json(verdict: &Verdict) -> Json {
     })
 }
 
+fn remedy_in_json(remedy: &Remedy) -> Json {
+    let (kind, value) = match remedy {
+        Remedy::Kernel(since) => ("kernel", since.to_string()),
+        Remedy::Setting(says) => ("setting", says.clone()),
+        Remedy::Hardware(says) => ("hardware", says.clone()),
+    };
+    json!({ "kind": kind, "needs": value })
+}
+
+fn value_in_json(value: &Value) -> Json {
+    match value {
+        Value::Flag => true.into(),
+        Value::Number(number) => (*number).into(),
+        Value::Word(word) => word.as_str().into(),
+    }
+}
+
 fn survey_in_json(survey: &Survey) -> Json {
     let kernels: Vec<_> = survey
         .verdicts
@@ -254,7 +285,13 @@ fn survey_in_json(survey: &Survey) -> Json {
         })
         .collect();
     let first = survey.first_satisfying().map(ToString::to_string);
-    json!({ "name": survey.machine, "first_kernel": first, "kernels": kernels })
+    let since = survey.satisfying_since().map(ToString::to_string);
+    json!({
+        "name": survey.machine,
+        "first_kernel": first,
+        "every_kernel_since": since,
+        "kernels": kernels,
+    })
 }
 
 fn outcome_in_json(outcome: Outcome) -> &'static str {

@@ -16,8 +16,8 @@ use crate::subject::{Subject, Trouble};
 /// A host is a profile that `softiommu probe` wrote (a path with a slash or .toml), a machine with or
 /// without a kernel (spr@6.15), or `host` for this one.
 ///
-/// Exit status: 0 when nothing is lost, 1 when something is, 2 when nobody could be asked or a file is
-/// wrong. With --requirement only what it needs counts.
+/// Exit status: 0 when nothing is lost, 1 when something is, or may be, 2 when nobody could be asked or a
+/// file is wrong. With --requirement it counts whether each of its needs is met.
 #[derive(Args)]
 pub struct Options {
     /// The host that it is on
@@ -44,7 +44,8 @@ fn compare_hosts(options: &Options) -> Result<(String, u8), Trouble> {
     let profile = |name: &str| Subject::by_name(name)?.profile(None);
     let (from, to) = (profile(&options.from)?, profile(&options.to)?);
     let comparison = compare(&from, &to, requirement.as_ref());
-    let status = u8::from(comparison.relation() == Relation::Incompatible);
+    let kept = [Relation::Identical, Relation::Superset].contains(&comparison.relation());
+    let status = u8::from(!kept);
     let text = match options.format {
         Format::Json => document(&in_json(options, &comparison)),
         Format::Text => in_words(options, &comparison, requirement.as_ref(), (&from, &to)),
@@ -62,7 +63,11 @@ fn in_words(
     let mut text = match comparison.relation() {
         Relation::Identical => format!("{b} has what {a} has\n"),
         Relation::Superset => format!("{b} has all that {a} has, and more\n"),
-        Relation::Incompatible => format!("{b} lacks something that {a} has\n"),
+        Relation::Subset => format!("{b} lacks something that {a} has\n"),
+        Relation::Incompatible => {
+            format!("{b} lacks something that {a} has, and has something that {a} lacks\n")
+        }
+        Relation::Unknown => format!("it is not known whether {b} has all that {a} has\n"),
     };
     if let Some(requirement) = requirement {
         for (name, profile) in [(a, from), (b, to)] {
@@ -91,7 +96,9 @@ fn in_json(options: &Options, comparison: &Comparison) -> Json {
     let relation = match comparison.relation() {
         Relation::Identical => "identical",
         Relation::Superset => "superset",
+        Relation::Subset => "subset",
         Relation::Incompatible => "incompatible",
+        Relation::Unknown => "unknown",
     };
     let changes = |changes: &[Change]| -> Vec<Json> {
         let one = |it: &Change| json!({ "capability": it.capability.name(), "from": it.from, "to": it.to });

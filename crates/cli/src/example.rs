@@ -8,7 +8,7 @@ mod mock;
 mod sva;
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use client::System;
@@ -21,7 +21,11 @@ pub fn play() -> ExitCode {
         Some(function) => sva::story(function),
         None if mock::is_there() => mock::story(),
         None => {
-            say("device", "none: this machine has neither an IOMMU nor the kernel's mock device");
+            let why = match System::host().units().is_empty() {
+                true => "this machine has neither an IOMMU nor the kernel's mock device",
+                false => "this kernel has no VFIO character devices, or none is bound to vfio-pci",
+            };
+            say("device", format!("none: {why}"));
             Ok(())
         }
     };
@@ -52,5 +56,6 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> At<T> for Result<T, E
 }
 
 fn say(step: &str, what: impl Display) {
-    println!("{step:<14} {what}");
+    // who reads no further has heard enough
+    let _ = writeln!(io::stdout(), "{step:<14} {what}");
 }

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 /// Exit status of a usage error: each verb keeps its own from those of what it runs or asks.
 fn usage_status() -> u8 {
     match std::env::args_os().nth(1) {
-        Some(verb) if verb != "run" => output::CANNOT_ASK,
-        _ => run::USAGE,
+        Some(verb) if verb == "run" => run::USAGE,
+        _ => output::CANNOT_ASK,
     }
 }

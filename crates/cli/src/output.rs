@@ -23,9 +23,15 @@ pub enum Format {
 pub fn finish(said: Result<(String, u8), Trouble>) -> ExitCode {
     match said {
         Ok((text, status)) => {
-            // who reads no further has heard enough
-            let _ = io::stdout().lock().write_all(text.as_bytes());
-            ExitCode::from(status)
+            let mut output = io::stdout().lock();
+            match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+                // who reads no further has heard enough
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    eprintln!("softiommu: writing to standard output: {error}");
+                    ExitCode::from(CANNOT_ASK)
+                }
+                _ => ExitCode::from(status),
+            }
         }
         Err(trouble) => {
             eprintln!("softiommu: {trouble}");

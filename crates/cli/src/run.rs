@@ -21,10 +21,11 @@ pub const USAGE: u8 = 125;
 /// executed; 127 when there is no such program.
 #[derive(Args)]
 pub struct Options {
-    /// The machine to run on: a name, or a file
+    /// The machine to run on: spr, icx, grace, genoa, riscv, none, selftest, or a file
     #[arg(long, default_value = "spr", value_name = "MACHINE")]
     machine: String,
-    /// The Linux release to behave as; the newest by default
+    /// The Linux release to behave as: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19,
+    /// 7.0, 7.1, 7.2, 7.3; the newest by default
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
     /// Tell on standard error what happens

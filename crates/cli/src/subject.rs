@@ -14,7 +14,7 @@ pub struct Whom {
     /// The Linux release of the machine; the newest by default
     #[arg(long, value_name = "KERNEL", requires = "machine")]
     pub kernel: Option<String>,
-    /// This host, also under `softiommu run`
+    /// This host, which is asked by default; under `softiommu run` that is the run's machine
     #[arg(long, conflicts_with_all = ["machine", "kernel"])]
     pub host: bool,
     /// The device to ask, as 0000:6a:01.0; by default the one that can do most

@@ -40,6 +40,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use uapi::Command;
 use uapi::selftest::iommu_test_cmd;
 
+pub use profile;
+
 pub use device::{Device, NotNegotiated};
 pub use file::OpenFile;
 pub use fingerprint::{Fingerprint, fingerprint};

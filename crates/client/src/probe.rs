@@ -65,6 +65,9 @@ pub enum CannotAsk {
         /// What the system says.
         reason: Errno,
     },
+    /// Another program has the device.
+    #[error("{0} is in use by another program, so nothing can be tried: ask while it is free")]
+    InUse(Bdf),
 }
 
 /// Finds what a device can do; without an address, the device that can do most.
@@ -75,7 +78,7 @@ pub fn probe(system: &System, address: Option<Bdf>) -> std::result::Result<Profi
     let (units, release) = (system.units(), system.release());
     let host = Host { name: system.name(), release, ..Host::default() };
     if units.is_empty() {
-        return Ok(without_device(system, host));
+        return Ok(without_device(system, Host { device: address, ..host }));
     }
     let print = fingerprint(system).map_err(CannotAsk::NoIommufd)?;
     let kernel = Kernel::of(print.generation(host.release.as_deref()));
@@ -85,18 +88,21 @@ pub fn probe(system: &System, address: Option<Bdf>) -> std::result::Result<Profi
         return Ok(without_device(system, Host { device, ..host }));
     }
     let tried = candidates(&functions, address)?;
-    let profiles = tried.into_iter().map(|(function, number)| {
+    let (mut profiles, mut failed) = (Vec::new(), None);
+    for (function, number) in tried {
         let host =
             Host { device: Some(function.address), iommu: function.iommu.vendor, ..host.clone() };
-        Probe::new(system, kernel, function, host).run(number)
-    });
-    let profiles = profiles.collect::<std::result::Result<Vec<_>, _>>()?;
+        match Probe::new(system, kernel, function, host).run(number) {
+            Ok(profile) => profiles.push(profile),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
     let score = |profile: &Profile| {
         profile.findings().filter(|(_, finding)| matches!(finding, Finding::Present(_))).count()
     };
     // of equal ones the first; there is at least one
     let best = profiles.into_iter().rev().max_by_key(score);
-    best.ok_or_else(|| CannotAsk::NoDevice(names(&functions)))
+    best.ok_or_else(|| failed.unwrap_or_else(|| CannotAsk::NoDevice(names(&functions))))
 }
 
 /// The devices to try, with the numbers of their nodes.
@@ -135,8 +141,18 @@ fn without_device(system: &System, host: Host) -> Profile {
         }
     }
     profile.set(Capability::VfioDevice, found(open_device(system, 0).map(drop)));
+    set_iommu(&mut profile);
     finish(&mut profile);
     profile
+}
+
+/// Which kind of IOMMU it is, as sysfs tells.
+fn set_iommu(profile: &mut Profile) {
+    let finding = match profile.host.iommu {
+        Some(vendor) => Finding::Present(Value::Word(vendor.name().to_owned())),
+        None => silent("reading /sys/class/iommu", "there is no IOMMU that the kernel drives"),
+    };
+    profile.set(Capability::Iommu, finding);
 }
 
 /// Commands whose presence is all there is to know.
@@ -225,18 +241,37 @@ impl<'s> Probe<'s> {
         let iommu = iommu.map_err(|it| CannotAsk::NoIommufd(error(it.errno)))?;
         self.set(Capability::Iommufd, Finding::Present(Value::Flag));
         commands(&mut self.profile, &iommu);
+        // needs no device, so it is known even where none can be bound
+        let queue = fault_queue(&iommu).and_then(|queue| queue.end(&iommu));
+        self.set(Capability::FaultQueue, found(queue));
         let device = open_device(self.system, number)
             .map_err(|failed| CannotAsk::NoAccess { number, reason: failed.errno })?;
         self.set(Capability::VfioDevice, Finding::Present(Value::Flag));
+        set_iommu(&mut self.profile);
         match Session::bind(iommu, device) {
             Ok(session) => {
                 self.set(Capability::Bind, Finding::Present(Value::Flag));
                 self.device(&session);
             }
+            Err(failed) if self.is_in_use(failed.errno) => {
+                return Err(CannotAsk::InUse(self.function.address));
+            }
             Err(failed) => self.set(Capability::Bind, absent(failed)),
         }
         finish(&mut self.profile);
         Ok(self.profile)
+    }
+
+    /// Whether a refused BIND means that somebody has the device, or one of its group.
+    fn is_in_use(&self, errno: Errno) -> bool {
+        match errno {
+            Errno::EBUSY => true,
+            // the other reason is memory that firmware keeps mapped for a device of the group
+            Errno::EINVAL => !self.system.has_direct_regions(self.function.address),
+            // the other reason is interrupts that are not isolated
+            Errno::EPERM => self.system.group_size(self.function.address) > 1,
+            _ => false,
+        }
     }
 
     fn set(&mut self, capability: Capability, finding: Finding) {
@@ -247,16 +282,7 @@ impl<'s> Probe<'s> {
         self.hw_info(session);
         self.attach(session);
         self.set(Capability::DirtyTracking, found(dirty_tracking(session)));
-        let queue = match fault_queue(&session.iommu) {
-            Ok(queue) => {
-                self.set(Capability::FaultQueue, Finding::Present(Value::Flag));
-                Some(queue)
-            }
-            Err(failed) => {
-                self.set(Capability::FaultQueue, absent(failed));
-                None
-            }
-        };
+        let queue = fault_queue(&session.iommu).ok();
         if let Some(queue) = &queue {
             let faults = page_faults(session, queue.id);
             self.set_faults(Capability::PageFaults, faults, Faults::Device);
@@ -306,14 +332,14 @@ impl<'s> Probe<'s> {
                 self.set(Capability::PasidPrivileged, privileged);
             }
         } else {
-            let unknown = || Finding::Unknown("before Linux 6.15 no call tells".to_owned());
+            let unknown = || Finding::Unknown("no call of this kernel tells".to_owned());
             self.set(Capability::PasidWidth, unknown());
             self.set(Capability::PasidExecute, unknown());
             self.set(Capability::PasidPrivileged, unknown());
         }
         let ats = match info.out_capabilities & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED {
             _ if !self.kernel.has(Quirk::HwInfoAts) => {
-                Finding::Unknown("before Linux 7.1 no call tells".to_owned())
+                Finding::Unknown("no call of this kernel tells".to_owned())
             }
             0 => Finding::Present(Value::Flag),
             _ => silent(CALL, "it says that the device cannot use it"),
@@ -472,18 +498,18 @@ impl<'s> Probe<'s> {
         let what = match self.function.iommu.vendor {
             Some(Vendor::IntelVtd) => match faults {
                 Faults::Device if !self.kernel.has(Quirk::VtdRidFaults) => {
-                    Some("before Linux 6.13 the kernel answers requests without a PASID itself")
+                    Some("this kernel answers requests without a PASID itself")
                 }
                 _ => None,
             },
             Some(Vendor::ArmSmmuv3) if !self.kernel.has(Quirk::SmmuStallsDelivered) => {
-                Some("before Linux 6.16 no stall reaches the queue")
+                Some("with this kernel no stall reaches the queue")
             }
             Some(Vendor::ArmSmmuv3) if !self.stalls() => {
                 Some("the device cannot stall, so no fault comes")
             }
             Some(Vendor::ArmSmmuv3) => None,
-            Some(Vendor::Amd) => Some("the kernel answers every request itself"),
+            Some(Vendor::Amd) => Some("its driver answers every request itself"),
             Some(Vendor::Riscv) | None => Some("the driver handles no page requests"),
         };
         let finding = what.map_or(Finding::Present(Value::Flag), |what| match faults {

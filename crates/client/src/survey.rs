@@ -68,8 +68,13 @@ pub fn probe_machine(
 }
 
 impl Survey {
-    /// The first kernel that satisfies the requirement, and with it all later ones.
+    /// The first kernel that satisfies the requirement.
     pub fn first_satisfying(&self) -> Option<&'static Kernel> {
+        self.verdicts.iter().find(|(_, it)| it.is_satisfied()).map(|(kernel, _)| *kernel)
+    }
+
+    /// The kernel from which on every one satisfies the requirement. A back-port may be before it.
+    pub fn satisfying_since(&self) -> Option<&'static Kernel> {
         let lasting = self.verdicts.iter().rev().take_while(|(_, it)| it.is_satisfied());
         lasting.last().map(|(kernel, _)| *kernel)
     }

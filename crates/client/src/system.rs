@@ -146,6 +146,18 @@ impl System {
         Unit { name, vendor, registers }
     }
 
+    /// Whether firmware keeps memory mapped for a device, so that it cannot be bound.
+    pub fn has_direct_regions(&self, address: Bdf) -> bool {
+        let file = format!("bus/pci/devices/{address}/iommu_group/reserved_regions");
+        self.read(&file).is_ok_and(|text| text.lines().any(|line| line.ends_with(" direct")))
+    }
+
+    /// How many devices are in the IOMMU group of a device.
+    pub fn group_size(&self, address: Bdf) -> usize {
+        let folder = format!("bus/pci/devices/{address}/iommu_group/devices");
+        self.list(&folder).map_or(0, |devices| devices.len())
+    }
+
     /// A number in a file below `/sys`, in hexadecimal with or without `0x`.
     fn hex(&self, path: &str) -> Option<u64> {
         let text = self.read(path).ok()?;

@@ -37,6 +37,7 @@ macro_rules! capabilities {
 }
 
 capabilities! {
+    Iommu = "iommu",
     Iommufd = "iommufd",
     VfioDevice = "vfio-device",
     Bind = "bind",

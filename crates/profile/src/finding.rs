@@ -246,7 +246,10 @@ fn read(file: &Table<'_, '_>) -> Result<Profile> {
             Ok(())
         })
     };
-    each("present", |capability, value| read_value(capability, value).map(Finding::Present))?;
+    each("present", |capability, value| {
+        const INSTEAD: &str = "what is not there goes to [absent]";
+        read_value(capability, value, INSTEAD).map(Finding::Present)
+    })?;
     each("absent", |_, value| value.table(read_cause).map(Finding::Absent))?;
     each("unknown", |_, value| Ok(Finding::Unknown(value.string()?.to_owned())))?;
     Ok(profile)
@@ -281,12 +284,18 @@ fn read_host(table: &Table<'_, '_>) -> Result<Host> {
     })
 }
 
-pub(crate) fn read_value(capability: Capability, value: &Item<'_, '_>) -> Result<Value> {
+/// Reads a value; `instead` says where to put a flag that is false.
+pub(crate) fn read_value(
+    capability: Capability,
+    value: &Item<'_, '_>,
+    instead: &str,
+) -> Result<Value> {
     match capability.kind() {
         Kind::Flag if value.flag()? => Ok(Value::Flag),
-        Kind::Flag => Err(value.bad("must be true; what is not there goes to [absent]")),
+        Kind::Flag => Err(value.bad(format!("must be true; {instead}"))),
         Kind::Number => Ok(Value::Number(value.number_to(u32::MAX.into())? as u32)),
-        Kind::Word => Ok(Value::Word(value.string()?.to_owned())),
+        // every word is a kind of IOMMU
+        Kind::Word => Ok(Value::Word(Vendor::read(value)?.name().to_owned())),
     }
 }
 
@@ -358,6 +367,7 @@ mod tests {
             ("[absent]\nbind = { call = \"c\", errno = \"EINVALID\" }", "p.toml:4: `absent.bind.errno` is \"EINVALID\": no such error number; did you mean \"EINVAL\"?"),
             ("[absent]\nbind = { needs = \"iommuf\" }", "p.toml:4: `absent.bind.needs` is \"iommuf\": no such capability; did you mean \"iommufd\"?"),
             ("[present]\nbind = true\n[unknown]\nbind = \"x\"", "p.toml:6: `unknown.bind` is \"x\": it is in another table already"),
+            ("[present]\nhw-info = \"intel-vdt\"",  "p.toml:4: `present.hw-info` is \"intel-vdt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
             ("[presnt]\nbind = true",               "p.toml:3: unknown key `presnt`; did you mean `present`?"),
         ];
         for (text, expected) in cases {

@@ -13,8 +13,12 @@ pub enum Relation {
     Identical,
     /// The second has all that the first has, and more.
     Superset,
-    /// Something of the first is not with the second.
+    /// The second has less.
+    Subset,
+    /// Each has something that the other has not.
     Incompatible,
+    /// Nothing is known to be lost, and something is not known.
+    Unknown,
 }
 
 /// A capability that differs.
@@ -43,34 +47,69 @@ impl Comparison {
     /// How the second host compares with the first.
     pub fn relation(&self) -> Relation {
         match (self.lost.is_empty(), self.gained.is_empty()) {
-            (false, _) => Relation::Incompatible,
+            (false, true) => Relation::Subset,
+            (false, false) => Relation::Incompatible,
+            _ if !self.unknown.is_empty() => Relation::Unknown,
             (true, false) => Relation::Superset,
             (true, true) => Relation::Identical,
         }
     }
 }
 
-/// What a virtual machine would lose or gain by moving from one host to another; of a requirement only,
-/// if one is given.
+/// What a virtual machine would lose or gain by moving from one host to another. Of a requirement, if one
+/// is given: then what counts is whether each of its needs is met.
 pub fn compare(from: &Profile, to: &Profile, only: Option<&Requirement>) -> Comparison {
     let mut comparison = Comparison::default();
-    for capability in named_by(only, from) {
+    let mut note = |capability, order: Order| {
         let (a, b) = (from.get(capability), to.get(capability));
         let change = Change { capability, from: in_words(&a), to: in_words(&b) };
-        match (&a, &b) {
-            (Finding::Unknown(_), Finding::Unknown(_)) => {}
-            (Finding::Unknown(_), _) | (_, Finding::Unknown(_)) => comparison.unknown.push(change),
-            (Finding::Present(a), Finding::Present(b)) => match (a, b) {
-                _ if a == b => {}
-                (Value::Number(a), Value::Number(b)) if a < b => comparison.gained.push(change),
-                _ => comparison.lost.push(change),
-            },
-            (Finding::Present(_), Finding::Absent(_)) => comparison.lost.push(change),
-            (Finding::Absent(_), Finding::Present(_)) => comparison.gained.push(change),
-            (Finding::Absent(_), Finding::Absent(_)) => {}
+        match order {
+            Order::Same => {}
+            Order::Less => comparison.lost.push(change),
+            Order::More => comparison.gained.push(change),
+            Order::Unknown => comparison.unknown.push(change),
+        }
+    };
+    match only {
+        None => {
+            Capability::ALL.iter().for_each(|it| note(*it, order_of(&from.get(*it), &to.get(*it))))
+        }
+        Some(requirement) => {
+            for need in &requirement.variant_for(from.host.iommu).needs {
+                let order = match (from.meets(need), to.meets(need)) {
+                    (Some(true), Some(false)) => Order::Less,
+                    (Some(false), Some(true)) => Order::More,
+                    (Some(true), None) => Order::Unknown,
+                    _ => Order::Same,
+                };
+                note(need.capability, order);
+            }
         }
     }
     comparison
+}
+
+/// How the second of two findings compares with the first.
+enum Order {
+    Same,
+    Less,
+    More,
+    Unknown,
+}
+
+fn order_of(from: &Finding, to: &Finding) -> Order {
+    match (from, to) {
+        (Finding::Present(a), Finding::Present(b)) => match (a, b) {
+            _ if a == b => Order::Same,
+            (Value::Number(a), Value::Number(b)) if a < b => Order::More,
+            _ => Order::Less,
+        },
+        (Finding::Present(_), Finding::Absent(_)) => Order::Less,
+        (Finding::Present(_), Finding::Unknown(_)) => Order::Unknown,
+        (Finding::Absent(_) | Finding::Unknown(_), Finding::Present(_)) => Order::More,
+        // what is not with the first cannot be lost
+        (Finding::Absent(_) | Finding::Unknown(_), _) => Order::Same,
+    }
 }
 
 /// The largest set of capabilities that all hosts have.
@@ -133,17 +172,6 @@ fn same<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
     values.all(|value| value == first).then_some(first)
 }
 
-/// The capabilities that count: all, or those of a requirement on a host.
-fn named_by(only: Option<&Requirement>, host: &Profile) -> Vec<Capability> {
-    match only {
-        None => Capability::ALL.to_vec(),
-        Some(requirement) => {
-            let variant = requirement.variant_for(host.host.iommu);
-            variant.needs.iter().map(|need| need.capability).collect()
-        }
-    }
-}
-
 fn in_words(finding: &Finding) -> String {
     match finding {
         Finding::Present(value) => value.to_string(),
@@ -191,6 +219,8 @@ mod tests {
             ("new",            Ats,        refused(),    flag(),      (0, 1, 0)),
             ("neither has it", Ats,        refused(),    refused(),   (0, 0, 0)),
             ("not known",      Ats,        flag(),       unknown(),   (0, 0, 1)),
+            ("known now",      Ats,        unknown(),    flag(),      (0, 1, 0)),
+            ("not known before", Ats,      unknown(),    refused(),   (0, 0, 0)),
             ("both unknown",   Ats,        unknown(),    unknown(),   (0, 0, 0)),
         ];
         for (name, capability, a, b, counts) in cases {
@@ -202,6 +232,24 @@ mod tests {
                 *counts,
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn a_requirement_counts_only_what_it_needs() {
+        let text = "name = \"r\"\nsummary = \"s\"\n[[variant]]\nname = \"v\"\nneeds = [{ pasid-width = 8 }]";
+        let requirement = Requirement::parse("r.toml", text).unwrap();
+        #[rustfmt::skip] // one pair, one line
+        let cases = [
+            (20, 8, Relation::Identical),
+            (20, 7, Relation::Subset),
+            (7, 20, Relation::Superset),
+            (7, 6,  Relation::Identical),
+        ];
+        for (a, b, relation) in cases {
+            let host = |width| host("h", &[(Capability::PasidWidth, number(width))]);
+            let found = compare(&host(a), &host(b), Some(&requirement));
+            assert_eq!(found.relation(), relation, "{a} {b}");
         }
     }
 

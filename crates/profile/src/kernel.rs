@@ -210,7 +210,14 @@ fn remedy(name: &str) -> String {
     if let (Some(major), Some(minor)) = release
         && let Some(generation) = Generation::of_release(major, minor)
     {
+        if generation.release() == (major, minor) {
+            let stands_for = Kernel::of(generation).stands_for();
+            return format!("ask for {generation}, which behaves as {stands_for}");
+        }
         return format!("{major}.{minor} has the ABI of {generation}: ask for that");
+    }
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        return format!("known: {}", names.join(", "));
     }
     match nearest(name, names.iter().map(String::as_str)) {
         Some(nearest) => format!("did you mean {nearest}?"),
@@ -292,8 +299,8 @@ mod tests {
             ("7.3",      Ok("7.3.4")),
             ("6.16",     Err("unknown kernel \"6.16\"; 6.16 has the ABI of 6.15: ask for that")),
             ("6.5",      Err("unknown kernel \"6.5\"; 6.5 has the ABI of 6.2: ask for that")),
-            ("6.12.8",   Err("unknown kernel \"6.12.8\"; 6.12 has the ABI of 6.12: ask for that")),
-            ("6.20",     Err("unknown kernel \"6.20\"; did you mean 6.2?")),
+            ("6.12.8",   Err("unknown kernel \"6.12.8\"; ask for 6.12, which behaves as 6.12.117")),
+            ("6.20",     Err("unknown kernel \"6.20\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3")),
             ("newest",   Err("unknown kernel \"newest\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3")),
         ];
         for (name, expected) in cases {

@@ -348,14 +348,19 @@ impl Machine {
 fn read(file: &Table<'_, '_>) -> Result<Machine> {
     let mut unsourced = Vec::new();
     let iommus = file.each("iommu", |table| {
+        let iommu = iommu(table)?;
         sources(table, &mut unsourced)?;
-        iommu(table)
+        Ok(iommu)
     })?;
+    let mut names = BTreeSet::new();
+    if let Some(twice) = iommus.iter().find(|iommu| !names.insert(iommu.name.as_str())) {
+        return Err(file.need("iommu")?.bad(format!("two are called \"{}\"", twice.name)));
+    }
     let mut groups = 0..;
     let mut seen = BTreeSet::new();
     let mut devices = file.each("device", |table| {
-        sources(table, &mut unsourced)?;
         let device = device(table, &iommus, &mut groups)?;
+        sources(table, &mut unsourced)?;
         if !seen.insert(device.address) {
             return Err(table.need("address")?.bad("another device has this address"));
         }
@@ -363,7 +368,7 @@ fn read(file: &Table<'_, '_>) -> Result<Machine> {
     })?;
     devices.sort_by_key(|device| device.address);
     Ok(Machine {
-        name: file.need("name")?.string()?.to_owned(),
+        name: name(&file.need("name")?)?,
         summary: file.need("summary")?.string()?.to_owned(),
         test_command: flag(file, "test_command", false)?,
         iommus,
@@ -372,13 +377,24 @@ fn read(file: &Table<'_, '_>) -> Result<Machine> {
     })
 }
 
+/// A name that can be part of a path.
+fn name(value: &Value<'_, '_>) -> Result<String> {
+    let name = value.string()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+    if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') {
+        return Err(value.bad("must be of letters, digits, - _ . : @"));
+    }
+    Ok(name.to_owned())
+}
+
 /// Reads the table `source` and notes what has none.
 fn sources(table: &Table<'_, '_>, unsourced: &mut Vec<String>) -> Result<()> {
     let keys = || table.keys().filter(|key| *key != "source");
     let mut sourced = BTreeSet::new();
     if let Some(source) = table.get("source") {
         source.names(|key, value| {
-            if !keys().any(|known| known == key) {
+            // a key that could be there has a source too; that it is misspelt is told elsewhere
+            if !keys().any(|known| known == key) && !table.is_asked(key) {
                 return Err(value.unknown_key(keys()));
             }
             value.string()?;
@@ -393,7 +409,7 @@ fn sources(table: &Table<'_, '_>, unsourced: &mut Vec<String>) -> Result<()> {
 fn iommu(table: &Table<'_, '_>) -> Result<Iommu> {
     let vendor = Vendor::read(&table.need("kind")?)?;
     Ok(Iommu {
-        name: table.need("name")?.string()?.to_owned(),
+        name: name(&table.need("name")?)?,
         interrupt_remapping: flag(table, "interrupt_remapping", true)?,
         hardware: match vendor {
             Vendor::IntelVtd => Hardware::IntelVtd(intel_vtd(table)?),
@@ -470,6 +486,10 @@ fn device(
         // as many as there are devices
         None => groups.next().unwrap_or(u32::MAX),
     };
+    let (ats, pri) = (flag(table, "ats", false)?, flag(table, "pri", false)?);
+    if pri && !ats {
+        return Err(table.need("pri")?.bad("page requests need ATS: ats = true"));
+    }
     Ok(Device {
         address: bdf(&table.need("address")?)?,
         iommu,
@@ -478,8 +498,8 @@ fn device(
         revision: number("revision", 0xff)? as u8,
         class: number("class", 0xff_ffff)? as u32,
         group,
-        ats: flag(table, "ats", false)?,
-        pri: flag(table, "pri", false)?,
+        ats,
+        pri,
         pasid: table.get("pasid").map(|value| value.table(pasid)).transpose()?,
         virtual_function: flag(table, "virtual_function", false)?,
     })
@@ -487,6 +507,7 @@ fn device(
 
 fn pasid(table: &Table<'_, '_>) -> Result<PasidCapability> {
     Ok(PasidCapability {
+        // of zero bits: PASID 0 alone
         width: table.need("width")?.number_to(20)? as u8,
         execute: flag(table, "execute", false)?,
         privileged: flag(table, "privileged", false)?,
@@ -543,7 +564,13 @@ mod tests {
         #[rustfmt::skip] // one file, one line
         let cases: &[(&[&str], &str)] = &[
             (&["name = \"m\""],                                            "m.toml:1: `summary` is missing"),
-            (&[HEAD, "[[iommu]]\nname = \"d\"\nkind = \"intel\""],         "m.toml:5: `iommu[0].kind` is \"intel\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
+            (&[HEAD, "[[iommu]]\nname = \"d\"\nkind = \"intel-vt\""],      "m.toml:5: `iommu[0].kind` is \"intel-vt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
+            (&[HEAD, "[[iommu]]\nname = \"a b/c\"\nkind = \"riscv\""],     "m.toml:4: `iommu[0].name` is \"a b/c\": must be of letters, digits, - _ . : @"),
+            (&[HEAD, "[iommu]\nname = \"d\""],                            "m.toml:3: `iommu` is a table: must be an array: write [[iommu]]"),
+            (&[HEAD, VTD, VTD],                                            "m.toml:3: `iommu` is an array: two are called \"d\""),
+            (&[HEAD, VTD, "scalable_mod = true\n[iommu.source]\nscalable_mode = \"x\""], "m.toml:10: unknown key `iommu[0].scalable_mod`; did you mean `scalable_mode`?"),
+            (&[HEAD, "[[iommu]]\nname = \"d\"\nkind = \"intel-vtd\"\naddress = 0\nversion = \"1.0\"\necap = 0"], "m.toml:3: `iommu[0].cap` is missing"),
+            (&[HEAD, "[[device]]\naddress = \"0:0.0\"\nvendor = 1\ndevice = 1\npri = true"], "m.toml:7: `device[0].pri` is true: page requests need ATS: ats = true"),
             (&[HEAD, VTD, "eccap = 1"],                                    "m.toml:10: unknown key `iommu[0].eccap`; did you mean `ecap`?"),
             (&[HEAD, VTD, "[iommu.source]\necapp = \"x\""],                  "m.toml:11: unknown key `iommu[0].source.ecapp`; did you mean `ecap`?"),
             (&[HEAD, VTD, "[[device]]\naddress = \"0:0\"\niommu = \"d\""], "m.toml:11: `device[0].address` is \"0:0\": \"0:0\" is no PCI address; write it as 0000:6a:01.0"),

@@ -138,27 +138,30 @@ impl Requirement {
 }
 
 fn read(file: &Table<'_, '_>) -> Result<Requirement> {
-    let name = file.need("name")?;
     let requirement = Requirement {
-        name: name.string()?.to_owned(),
+        name: file.need("name")?.string()?.to_owned(),
         summary: file.need("summary")?.string()?.to_owned(),
         variants: file.each("variant", variant)?,
     };
+    let variants = file.need("variant")?;
     if requirement.variants.is_empty() {
-        return Err(name.bad("it has no [[variant]]"));
+        return Err(variants.bad("there must be a [[variant]]"));
     }
     Ok(requirement)
 }
 
 fn variant(table: &Table<'_, '_>) -> Result<Variant> {
     let iommu = table.get("iommu").as_ref().map(Vendor::read).transpose()?;
-    let mut needs = Vec::new();
     let list = table.need("needs")?;
-    for item in list.items()? {
-        add(&mut needs, need(&item)?);
+    let items = list.items()?;
+    if items.is_empty() {
+        return Err(list.bad("it must name a capability"));
     }
-    if needs.is_empty() {
-        return Err(list.bad("it needs nothing"));
+    let kind = iommu.map(|it| Value::Word(it.name().to_owned()));
+    let mut needs: Vec<_> =
+        kind.map(|value| Need { capability: Capability::Iommu, value }).into_iter().collect();
+    for item in items {
+        add(&mut needs, need(&item)?);
     }
     Ok(Variant { name: table.need("name")?.string()?.to_owned(), iommu, needs })
 }
@@ -176,7 +179,8 @@ fn need(item: &Item<'_, '_>) -> Result<Need> {
     let mut needs = item.names(|name, value| {
         let capability = Capability::by_name(name);
         let capability = capability.ok_or_else(|| value.unknown_key(capability::names()))?;
-        Ok(Need { capability, value: read_value(capability, value)? })
+        let value = read_value(capability, value, "what is not needed is left out")?;
+        Ok(Need { capability, value })
     })?;
     match (needs.pop(), needs.is_empty()) {
         (Some(need), true) => Ok(need),
@@ -252,15 +256,18 @@ mod tests {
         const VARIANT: &str = "[[variant]]\nname = \"v\"\n";
         #[rustfmt::skip] // one file, one line
         let cases: &[(&[&str], &str)] = &[
-            (&[HEAD],                                          "r.toml:1: `name` is \"r\": it has no [[variant]]"),
+            (&[HEAD],                                          "r.toml:1: `variant` is missing"),
+            (&[HEAD, "[[varient]]\nname = \"v\""],            "r.toml:3: unknown key `varient`; did you mean `variant`?"),
+            (&[HEAD, VARIANT, "needs = [{ bind = false }]"],   "r.toml:5: `variant[0].needs[0].bind` is false: must be true; what is not needed is left out"),
+            (&[HEAD, VARIANT, "needs = [{ hw-info = \"intel-vt\" }]"], "r.toml:5: `variant[0].needs[0].hw-info` is \"intel-vt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
             (&[HEAD, VARIANT],                                 "r.toml:3: `variant[0].needs` is missing"),
-            (&[HEAD, VARIANT, "needs = []"],                   "r.toml:5: `variant[0].needs` is of type array: it needs nothing"),
+            (&[HEAD, VARIANT, "needs = []"],                   "r.toml:5: `variant[0].needs` is an array: it must name a capability"),
             (&[HEAD, VARIANT, "need = [\"bind\"]"],            "r.toml:5: unknown key `variant[0].need`; did you mean `needs`?"),
             (&[HEAD, VARIANT, "needs = [\n\"bind\",\n\"nesting-parrent\"]"], "r.toml:7: `variant[0].needs[1]` is \"nesting-parrent\": no such capability; did you mean \"nesting-parent\"?"),
             (&[HEAD, VARIANT, "needs = [\"pasid-width\"]"],    "r.toml:5: `variant[0].needs[0]` is \"pasid-width\": needs a number: { pasid-width = 1 }"),
             (&[HEAD, VARIANT, "needs = [{ pasid-with = 1 }]"], "r.toml:5: unknown key `variant[0].needs[0].pasid-with`; did you mean `pasid-width`?"),
             (&[HEAD, VARIANT, "needs = [{ pasid-width = -1 }]"], "r.toml:5: `variant[0].needs[0].pasid-width` is -1: must be between 0 and 2^64 - 1"),
-            (&[HEAD, VARIANT, "needs = [{ bind = true, attach = true }]"], "r.toml:5: `variant[0].needs[0]` is of type table: must be a capability, or one capability and its value"),
+            (&[HEAD, VARIANT, "needs = [{ bind = true, attach = true }]"], "r.toml:5: `variant[0].needs[0]` is a table: must be a capability, or one capability and its value"),
             (&[HEAD, "[[variant]]\nname = \"v\"\niommu = \"vtd\"\nneeds = [\"bind\"]"], "r.toml:5: `variant[0].iommu` is \"vtd\": no such kind of IOMMU; known: intel-vtd, arm-smmuv3, amd, riscv"),
         ];
         for (text, expected) in cases {

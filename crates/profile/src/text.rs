@@ -141,7 +141,10 @@ impl<'d, 't> Table<'d, 't> {
             .entries
             .keys()
             .filter(|other| !self.asked.borrow().contains(&other.get_ref().as_ref()));
-        let similar = |other: &str| strsim::normalized_damerau_levenshtein(other, key) >= 0.6;
+        // a short key is near to too many
+        let similar = |other: &str| {
+            key.len() > 3 && strsim::normalized_damerau_levenshtein(other, key) >= 0.6
+        };
         match unasked.into_iter().find(|other| similar(other.get_ref())) {
             Some(other) => BadFile::UnknownKey {
                 file,
@@ -167,6 +170,11 @@ impl<'d, 't> Table<'d, 't> {
         let mut read = read;
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         value.items()?.iter().map(|item| item.table(&mut read)).collect()
+    }
+
+    /// Whether a key was asked for.
+    pub fn is_asked(&self, key: &str) -> bool {
+        self.asked.borrow().contains(&key)
     }
 
     /// The keys that are there.
@@ -222,6 +230,8 @@ impl<'d, 't> Value<'d, 't> {
                 DeValue::String(text) => format!("{text:?}"),
                 DeValue::Integer(number) => number.to_string(),
                 DeValue::Boolean(flag) => flag.to_string(),
+                DeValue::Array(_) => "an array".to_owned(),
+                DeValue::Table(_) => "a table".to_owned(),
                 other => format!("of type {}", other.type_str()),
             },
             rule: rule.to_string(),
@@ -277,7 +287,10 @@ impl<'d, 't> Value<'d, 't> {
 
     /// The elements of an array.
     pub fn items(&self) -> Result<Vec<Value<'d, 't>>> {
-        let array = self.value.as_array().ok_or_else(|| self.bad("must be an array"))?;
+        let array = self.value.as_array().ok_or_else(|| match self.value {
+            DeValue::Table(_) => self.bad(format!("must be an array: write [[{}]]", self.path)),
+            _ => self.bad("must be an array"),
+        })?;
         let item = |(index, value): (usize, &'d toml::Spanned<DeValue<'t>>)| Value {
             source: self.source,
             path: format!("{}[{index}]", self.path),
@@ -344,9 +357,11 @@ pub(crate) fn read_file(name: &str) -> Result<String> {
 
 /// The known name that is most similar, if any is similar enough to be meant.
 pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
-    let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score >= 0.4).map(|(_, known)| known.to_owned())
+    let name = name.to_ascii_lowercase();
+    let score =
+        |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_ascii_lowercase());
+    let best = known.map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(score, _)| *score >= 0.5).map(|(_, known)| known.to_owned())
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Verdicts: whether a whole feature will work, and what is missing.
 
-use crate::capability::{Capability, Provision};
-use crate::finding::{Cause, Finding, Host, Profile};
-use crate::machine::Vendor;
+use crate::capability::{Capability, DeviceNeed, Provision, Setting};
+use crate::finding::{Cause, Finding, Host, Profile, Value};
 use crate::requirement::{Need, Requirement};
 
 /// Whether a requirement is met.
@@ -26,7 +25,7 @@ pub struct Verdict {
     /// Where.
     pub host: Host,
     /// Needs that are met, with the value found.
-    pub satisfied: Vec<(Need, String)>,
+    pub satisfied: Vec<(Need, Value)>,
     /// Needs that are not.
     pub missing: Vec<Missing>,
     /// Needs of which nothing is known, and why.
@@ -99,7 +98,7 @@ impl Verdict {
         for need in &variant.needs {
             match (profile.meets(need), profile.get(need.capability)) {
                 (Some(true), Finding::Present(value)) => {
-                    verdict.satisfied.push((need.clone(), value.to_string()));
+                    verdict.satisfied.push((need.clone(), value));
                 }
                 (_, Finding::Unknown(reason)) => verdict.unknown.push((need.clone(), reason)),
                 (_, finding) => verdict.miss(need, &finding, profile),
@@ -119,7 +118,9 @@ impl Verdict {
         {
             self.first_failure = Some(Failure { call: call.clone(), errno: *errno });
         }
-        let remedies = remedies(need.capability, &profile.host);
+        // on another kind of IOMMU nothing else would help
+        let foreign = self.missing.iter().any(|it| it.need.capability == Capability::Iommu);
+        let remedies = if foreign { Vec::new() } else { remedies(need, finding, profile) };
         self.missing.push(Missing { need: need.clone(), why, remedies });
     }
 
@@ -134,6 +135,12 @@ impl Verdict {
 
     /// Why it is so, in one line: where a program fails, else what is missing, else what is not known.
     pub fn reason(&self) -> String {
+        if self.host.iommu.is_none()
+            && let Some(missing) = self.missing.first()
+            && missing.need.capability == Capability::Iommu
+        {
+            return missing.why.clone();
+        }
         if let Some(failure) = &self.first_failure {
             return failure.to_string();
         }
@@ -150,25 +157,61 @@ impl Verdict {
     }
 }
 
-/// What would provide a capability on a host that has it not.
-fn remedies(capability: Capability, host: &Host) -> Vec<Remedy> {
+/// What would provide a need on a host that has it not: only what is not proven to be there.
+fn remedies(need: &Need, finding: &Finding, profile: &Profile) -> Vec<Remedy> {
+    let (capability, host) = (need.capability, &profile.host);
+    if capability == Capability::Iommu {
+        return vec![Remedy::Hardware(format!("an IOMMU of another kind: {}", need.value))];
+    }
     let Some(provision) = capability.provision(host.iommu) else {
-        return vec![Remedy::Hardware(other_iommus(capability, host.iommu))];
+        return vec![Remedy::Hardware(other_iommus(capability, host))];
     };
     let mut remedies = Vec::new();
     if host.kernel.is_some_and(|kernel| kernel < provision.since) {
         remedies.push(Remedy::Kernel(provision.since));
+    }
+    match finding {
+        // what it needs is missing too, and has its own remedy
+        Finding::Absent(Cause::Needs(_)) => return remedies,
+        Finding::Present(_) => {
+            remedies.push(Remedy::Hardware(format!("an IOMMU and a device with {need}")));
+            return remedies;
+        }
+        _ => {}
     }
     let lacking = lacking_fields(provision, host);
     if !lacking.is_empty() {
         remedies.push(Remedy::Hardware(format!("an IOMMU with {}", lacking.join(", "))));
     }
     if remedies.is_empty() {
-        remedies.extend(provision.settings.iter().map(|it| Remedy::Setting(it.says.clone())));
-        let device = provision.device.iter().map(|need| Remedy::Hardware(need.says().to_owned()));
-        remedies.extend(device);
+        let proven = Proven::of(profile);
+        let settings = provision.settings.iter().filter(|it| !proven.settings.contains(*it));
+        remedies.extend(settings.map(|it| Remedy::Setting(it.says.clone())));
+        let device = provision.device.iter().filter(|it| !proven.device.contains(*it));
+        remedies.extend(device.map(|it| Remedy::Hardware(it.says().to_owned())));
     }
     remedies
+}
+
+/// What must be there, since something that takes it is.
+#[derive(Default)]
+struct Proven {
+    settings: Vec<&'static Setting>,
+    device: Vec<DeviceNeed>,
+}
+
+impl Proven {
+    fn of(profile: &Profile) -> Self {
+        let mut proven = Self::default();
+        let present = profile.findings().filter(|(_, it)| matches!(it, Finding::Present(_)));
+        for (capability, _) in present {
+            if let Some(provision) = capability.provision(profile.host.iommu) {
+                proven.settings.extend(&provision.settings);
+                proven.device.extend(&provision.device);
+            }
+        }
+        proven
+    }
 }
 
 /// The fields that the host's registers do not have.
@@ -179,10 +222,12 @@ fn lacking_fields(provision: &Provision, host: &Host) -> Vec<&'static str> {
     provision.fields.iter().filter(lacks).map(|field| field.name).collect()
 }
 
-fn other_iommus(capability: Capability, iommu: Option<Vendor>) -> String {
-    let vendors: Vec<_> =
-        capability.provisions().iter().flat_map(|it| &it.vendors).map(|it| it.name()).collect();
-    match iommu {
+fn other_iommus(capability: Capability, host: &Host) -> String {
+    // a kind that the kernel does not drive yet is no help
+    let driven = |it: &&Provision| host.kernel.is_none_or(|kernel| it.since <= kernel);
+    let provisions = capability.provisions().iter().filter(driven);
+    let vendors: Vec<_> = provisions.flat_map(|it| &it.vendors).map(|it| it.name()).collect();
+    match host.iommu {
         Some(iommu) => format!("{iommu} has no {capability}; it is with {}", vendors.join(", ")),
         None => format!("an IOMMU: {}", vendors.join(", ")),
     }
@@ -191,12 +236,13 @@ fn other_iommus(capability: Capability, iommu: Option<Vendor>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Value;
     use uapi::{Errno, Generation};
+
+    use crate::machine::Vendor;
 
     fn requirement() -> Requirement {
         let text = "name = \"r\"\nsummary = \"s\"\n[[variant]]\nname = \"v\"\n\
-                    needs = [{ pasid-width = 8 }, \"nesting-vtd-s1\"]";
+                    needs = [{ pasid-width = 8 }, \"nesting-parent\", \"nesting-vtd-s1\"]";
         Requirement::parse("r.toml", text).unwrap()
     }
 
@@ -233,12 +279,14 @@ mod tests {
     #[test]
     fn remedies_follow_from_what_is_known() {
         type Change = fn(&mut Profile);
+        const SCALABLE: &str = "a setting: scalable mode: boot without intel_iommu=sm_off (CONFIG_INTEL_IOMMU_SCALABLE_MODE_DEFAULT_ON), and leave it on in firmware";
         #[rustfmt::skip] // one change, one line
         let cases: &[(&str, Change, &[&str])] = &[
-            ("an old kernel", |p| p.host.kernel = Some(Generation::V6_6), &["a newer kernel: Linux 6.7"]),
+            ("an old kernel",       |p| p.host.kernel = Some(Generation::V6_6), &["a newer kernel: Linux 6.7"]),
             ("hardware without it", |p| _ = p.host.registers.insert("ECAP".into(), 0), &["other hardware: an IOMMU with ECAP.SMTS, ECAP.NEST, ECAP.SSTS"]),
-            ("hardware that has it", |_| (), &["a setting: scalable mode: boot without intel_iommu=sm_off (CONFIG_INTEL_IOMMU_SCALABLE_MODE_DEFAULT_ON), and leave it on in firmware"]),
-            ("another vendor", |p| p.host.iommu = Some(Vendor::Riscv), &["other hardware: riscv has no nesting-parent; it is with intel-vtd, arm-smmuv3, amd"]),
+            ("what is proven",      |_| (), &[]),
+            ("what is not proven",  without_scalable_mode, &[SCALABLE]),
+            ("another vendor",      |p| p.host.iommu = Some(Vendor::Riscv), &["other hardware: riscv has no nesting-parent; it is with intel-vtd, arm-smmuv3"]),
         ];
         for (name, change, expected) in cases {
             let mut profile = profile();
@@ -246,12 +294,43 @@ mod tests {
             change(&mut profile);
             let verdict = Verdict::of(&requirement(), &profile);
             assert_eq!(verdict.outcome(), Outcome::Missing, "{name}");
+            let missing =
+                verdict.missing.iter().find(|it| it.need.capability == Capability::NestingParent);
             let remedies: Vec<_> =
-                verdict.missing[0].remedies.iter().map(Remedy::to_string).collect();
+                missing.unwrap().remedies.iter().map(Remedy::to_string).collect();
             assert_eq!(remedies, *expected, "{name}");
             let failure = verdict.first_failure.unwrap().to_string();
             assert_eq!(failure, "IOMMU_HWPT_ALLOC(NEST_PARENT) = EOPNOTSUPP", "{name}");
         }
+    }
+
+    /// Everything that takes scalable mode is refused.
+    fn without_scalable_mode(profile: &mut Profile) {
+        for capability in Capability::ALL {
+            let provision = capability.provision(profile.host.iommu);
+            if provision.is_some_and(|it| it.settings.iter().any(|it| it.name == "scalable_mode")) {
+                profile.set(*capability, refused());
+            }
+        }
+    }
+
+    #[test]
+    fn another_kind_of_iommu_is_the_whole_answer() {
+        let text = "name = \"r\"\nsummary = \"s\"\n[[variant]]\nname = \"v\"\niommu = \"amd\"\n\
+                    needs = [\"nesting-parent\"]";
+        let requirement = Requirement::parse("r.toml", text).unwrap();
+        let mut profile = profile();
+        profile.set(Capability::NestingParent, refused());
+        let verdict = Verdict::of(&requirement, &profile);
+        let told: Vec<_> = verdict
+            .missing
+            .iter()
+            .map(|it| (it.need.to_string(), it.remedies.iter().map(Remedy::to_string).collect()))
+            .collect();
+        let other = "other hardware: an IOMMU of another kind: amd".to_owned();
+        let expected: Vec<(String, Vec<String>)> =
+            vec![("iommu = amd".to_owned(), vec![other]), ("nesting-parent".to_owned(), vec![])];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -43,6 +43,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Verb {
     Test(test::Options),
+    /// Hold the crate graph against the table of allowed arrows
     Arrows,
     Generated(generated::Options),
     Suites(suites::Options),

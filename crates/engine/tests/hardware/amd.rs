@@ -124,7 +124,7 @@ fn flags_by_unit() {
         ("GLX 0, 9 bits",      genoa(efr::GLX, 0).set("device", "pasid", "{ width = 9 }"), PA, PASID),
         ("GLX 0, 10 bits",     genoa(efr::GLX, 0).set("device", "pasid", "{ width = 10 }"), PA, &[("6.6-6.14", NO), ("6.15-", INVAL)]),
         ("no PASIDs",          genoa(0, 0).unset("device", "pasid"), PA, PASID),
-        ("nothing at all",     genoa(0, 0).set("device", "ats", "false").set("device", "pri", "false").unset("device", "pasid"), PA, PASID),
+        ("nothing at all",     genoa(0, 0).without_ats().unset("device", "pasid"), PA, PASID),
     ];
     let mut table = Table::default();
     for (what, file, flags, expected) in rows {
@@ -353,7 +353,7 @@ fn capabilities() {
         ("no PPR",            genoa(efr::PPR, 0),              &[("6.15-7.0", (1, 15)), ("7.1-", (9, 15))]),
         ("no EPH",            genoa(efr::EPH, 0),              &[("6.15-7.0", (1, 15)), ("7.1-", (9, 15))]),
         ("no GIO",            genoa(efr::GIO, 0),              &[("6.15-7.0", (1, 15)), ("7.1-", (9, 15))]),
-        ("no ATS",            genoa(0, 0).set("device", "ats", "false"), &[("6.15-7.0", (1, 15)), ("7.1-", (9, 15))]),
+        ("no ATS",            genoa(0, 0).without_ats(), &[("6.15-7.0", (1, 15)), ("7.1-", (9, 15))]),
     ];
     let mut table = Table::default();
     for (what, file, expected) in rows {

@@ -44,6 +44,11 @@ impl File {
         Self(format!("{}{rest}", &self.0[..from]))
     }
 
+    /// Takes ATS from the first device, and PRI with it, which needs it.
+    pub fn without_ats(self) -> Self {
+        self.set("device", "ats", "false").set("device", "pri", "false")
+    }
+
     /// Turns bits of a register of the first IOMMU over.
     pub fn flip(self, register: &str, bits: u64) -> Self {
         let line = self.0.lines().find_map(|line| line.strip_prefix(&format!("{register} = 0x")));

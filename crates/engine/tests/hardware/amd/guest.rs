@@ -159,7 +159,7 @@ fn faults() {
     let rows: &[(&str, File, ByKernel<'_, Answer>)] = &[
         ("Genoa",                 genoa(0, 0),                                                      YES),
         ("no PRI",                genoa(0, 0).set("device", "pri", "false"),                        YES),
-        ("no ATS",                genoa(0, 0).set("device", "ats", "false"),                        YES),
+        ("no ATS",                genoa(0, 0).without_ats(),                                        YES),
         ("no PPR",                genoa(efr::PPR, 0),                                               YES),
         ("virtual function, PRI", function("true"),                                                 &[("6.14-", INVAL)]),
         ("virtual function",      function("false"),                                                YES),

@@ -41,7 +41,7 @@ fn faults() {
     let unlisted = |file: File| file.set("device", "device", "0xa252").machine();
     let function = |pri: &str| {
         let file = File::of("grace").set("device", "virtual_function", "true");
-        file.set("device", "pri", pri).machine()
+        file.set("device", "ats", "true").set("device", "pri", pri).machine()
     };
     #[rustfmt::skip] // one machine, one line
     let rows: &[(&str, Machine, ByKernel<'_, Answer>)] = &[

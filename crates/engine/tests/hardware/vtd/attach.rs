@@ -37,7 +37,7 @@ fn faults_by_capability() {
         ("no PRS",              spr(0, ecap::PRS),         NEVER,                                  NEVER),
         ("no PDS",              spr(0, ecap::PDS),         &[("6.13-6.14", NODEV), ("6.15", OK), ("6.17-", NODEV)], &[("6.13-6.15", OK), ("6.17-", NODEV)]),
         ("no ECAP.DT",          spr(0, ecap::DT),          NEVER,                                  NEVER),
-        ("no ATS capability",   device("ats", "false"),    NEVER,                                  NEVER),
+        ("no ATS capability",   File::of("spr").without_ats().machine(), NEVER,                                  NEVER),
         ("no PRI capability",   device("pri", "false"),    NEVER,                                  NEVER),
         ("sm_off",              sm_off(),                  NEVER,                                  NEVER),
         ("no SMTS",             spr(0, ecap::SMTS),        NEVER,                                  NEVER),

@@ -76,11 +76,11 @@ fn capabilities() {
         ("no ECAP.PASID",     spr(0, ecap::PASID),            &[("6.7-", (1, 0))]),
         ("PSS 9",             spr(0, (19 ^ 9) << 35),         &[("6.15-", (5, 10))]),
         ("PASIDs of 8 bits",  device("pasid", "{ width = 8, execute = true, privileged = false }"),  &[("6.12", (3, 8)), ("6.13-6.14", (1, 0)), ("6.15-", (3, 8))]),
-        ("no ATS capability", device("ats", "false"),         &[("6.15-7.0", (5, 20)), ("7.1-", (13, 20))]),
+        ("no ATS capability", File::of("spr").without_ats().machine(), &[("6.15-7.0", (5, 20)), ("7.1-", (13, 20))]),
         ("no ECAP.DT",        spr(0, ecap::DT),               &[("6.15-7.0", (5, 20)), ("7.1-", (13, 20))]),
         ("no PRI capability", device("pri", "false"),         &[("6.15-", (5, 20))]),
         ("Ice Lake",          icx(),                          &[("6.6-", (0, 0))]),
-        ("Ice Lake, no ATS",  File::of("icx").set("device", "ats", "false").machine(), &[("6.6-7.0", (0, 0)), ("7.1-", (8, 0))]),
+        ("Ice Lake, no ATS",  File::of("icx").without_ats().machine(), &[("6.6-7.0", (0, 0)), ("7.1-", (8, 0))]),
     ];
     let mut table = Table::default();
     for (what, machine, expected) in rows {
