@@ -7,6 +7,7 @@ use engine::{Caller, Engine, File, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, SharedFile};
 use parking_lot::Mutex;
 use profile::{Kernel, Machine};
+use uapi::iommufd::*;
 use uapi::{Command, Errno};
 
 use crate::measure::Target;
@@ -44,6 +45,40 @@ impl Inside {
 }
 
 impl Target for Inside {
+    fn ioas(&mut self) -> io::Result<u32> {
+        let mut cmd = iommu_ioas_alloc { size: 12, ..Default::default() };
+        self.call(&mut cmd)?;
+        Ok(cmd.out_ioas_id)
+    }
+
+    fn option(&mut self, ioas: u32) -> io::Result<()> {
+        self.call(&mut iommu_option {
+            size: 24,
+            option_id: IOMMU_OPTION_HUGE_PAGES,
+            op: IOMMU_OPTION_OP_GET,
+            object_id: ioas,
+            ..Default::default()
+        })
+    }
+
+    fn map(&mut self, ioas: u32, iova: u64) -> io::Result<()> {
+        self.call(&mut iommu_ioas_map {
+            size: 40,
+            flags: IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+            ioas_id: ioas,
+            user_va: MEMORY,
+            length: 4096,
+            iova,
+            ..Default::default()
+        })
+    }
+
+    fn unmap(&mut self, ioas: u32, iova: u64) -> io::Result<()> {
+        self.call(&mut iommu_ioas_unmap { size: 24, ioas_id: ioas, iova, length: 4096 })
+    }
+}
+
+impl Inside {
     fn call<C: Command>(&mut self, cmd: &mut C) -> io::Result<()> {
         let file = self.file.clone().ok_or(io::ErrorKind::NotConnected)?;
         self.argument.bytes.lock()[..size_of::<C>()].copy_from_slice(cmd.as_bytes());
@@ -51,10 +86,6 @@ impl Target for Inside {
             .map_err(|refusal| io::Error::other(refusal.to_string()))?;
         cmd.as_mut_bytes().copy_from_slice(&self.argument.bytes.lock()[..size_of::<C>()]);
         Ok(())
-    }
-
-    fn memory(&self) -> u64 {
-        MEMORY
     }
 }
 

@@ -132,12 +132,20 @@ struct Outside {
 }
 
 impl Target for Outside {
-    fn call<C: uapi::Command>(&mut self, cmd: &mut C) -> io::Result<()> {
-        self.iommu.call(cmd).map(drop)
+    fn ioas(&mut self) -> io::Result<u32> {
+        self.iommu.ioas()
     }
 
-    fn memory(&self) -> u64 {
-        self.memory.address()
+    fn option(&mut self, ioas: u32) -> io::Result<()> {
+        self.iommu.huge_pages(ioas).map(drop)
+    }
+
+    fn map(&mut self, ioas: u32, iova: u64) -> io::Result<()> {
+        self.iommu.map(ioas, iova, &self.memory, 4096)
+    }
+
+    fn unmap(&mut self, ioas: u32, iova: u64) -> io::Result<()> {
+        self.iommu.unmap(ioas, iova, 4096).map(drop)
     }
 }
 

@@ -4,19 +4,22 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
-use uapi::Command;
-use uapi::iommufd::*;
-
 /// Batches of which the median is taken.
 const BATCHES: usize = 31;
 
 /// Who answers calls.
 pub trait Target {
-    /// Makes a command.
-    fn call<C: Command>(&mut self, cmd: &mut C) -> io::Result<()>;
+    /// Makes an IOAS; returns its ID.
+    fn ioas(&mut self) -> io::Result<u32>;
 
-    /// The address of memory to map, 64 KiB.
-    fn memory(&self) -> u64;
+    /// Reads an option of an IOAS.
+    fn option(&mut self, ioas: u32) -> io::Result<()>;
+
+    /// Maps 4 KiB.
+    fn map(&mut self, ioas: u32, iova: u64) -> io::Result<()>;
+
+    /// Unmaps them.
+    fn unmap(&mut self, ioas: u32, iova: u64) -> io::Result<()>;
 }
 
 /// How live mappings lie.
@@ -53,56 +56,26 @@ pub fn median_ns(per_batch: u32, mut call: impl FnMut() -> io::Result<()>) -> io
 
 /// Reading an option of an IOAS.
 pub fn cheapest(target: &mut impl Target) -> io::Result<f64> {
-    let ioas = alloc(target)?;
-    let mut cmd = iommu_option {
-        size: 24,
-        option_id: IOMMU_OPTION_HUGE_PAGES,
-        op: IOMMU_OPTION_OP_GET,
-        object_id: ioas,
-        ..Default::default()
-    };
-    median_ns(1_000, || target.call(&mut cmd))
+    let ioas = target.ioas()?;
+    median_ns(1_000, || target.option(ioas))
 }
 
 /// One mapping of 4 KiB that comes and goes beside `live` others.
 pub fn map_unmap(target: &mut impl Target, live: u64, layout: Layout) -> io::Result<f64> {
-    let ioas = alloc(target)?;
+    let ioas = target.ioas()?;
     let step = match layout {
         Layout::Adjacent => 4096,
         Layout::Gaps => 8192,
     };
     let base = 1 << 30;
     for index in 0..live {
-        target.call(&mut map(ioas, target.memory(), base + index * step))?;
+        target.map(ioas, base + index * step)?;
     }
     // in the middle of the others, where a walk is the longest
     let iova = base + live / 2 * step;
-    target.call(&mut unmap(ioas, iova))?;
-    let memory = target.memory();
+    target.unmap(ioas, iova)?;
     median_ns(500, || {
-        target.call(&mut map(ioas, memory, iova))?;
-        target.call(&mut unmap(ioas, iova))
+        target.map(ioas, iova)?;
+        target.unmap(ioas, iova)
     })
-}
-
-fn alloc(target: &mut impl Target) -> io::Result<u32> {
-    let mut cmd = iommu_ioas_alloc { size: 12, ..Default::default() };
-    target.call(&mut cmd)?;
-    Ok(cmd.out_ioas_id)
-}
-
-fn map(ioas_id: u32, user_va: u64, iova: u64) -> iommu_ioas_map {
-    iommu_ioas_map {
-        size: 40,
-        flags: IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
-        ioas_id,
-        user_va,
-        length: 4096,
-        iova,
-        ..Default::default()
-    }
-}
-
-fn unmap(ioas_id: u32, iova: u64) -> iommu_ioas_unmap {
-    iommu_ioas_unmap { size: 24, ioas_id, iova, length: 4096 }
 }

@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn baseline_of(options: &Options) -> Result<(String, u8), Trouble> {
     let requirement = options.requirement.as_deref().map(Requirement::load).transpose();
     let requirement = requirement.map_err(|error| error.to_string())?;
-    let profile = |name: &String| Subject::by_name(name)?.profile(None);
+    let profile = |name: &String| Subject::by_name(name)?.profile(requirement.as_ref());
     let profiles = options.hosts.iter().map(profile).collect::<Result<Vec<_>, _>>()?;
     let common = baseline(&profiles);
     let verdict = requirement.map(|requirement| Verdict::of(&requirement, &common));

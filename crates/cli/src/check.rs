@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use client::{Span, Survey, survey};
-use profile::finding::Value;
-use profile::verdict::{Outcome, Remedy, Verdict};
-use profile::{Machine, Requirement};
+use profile::finding::{Cause, Finding, Value};
+use profile::verdict::{Outcome, Remedy, Verdict, best_of};
+use profile::{Capability, Machine, Requirement};
 use serde_json::{Value as Json, json};
 
 use crate::output::{self, Format, document, finish};
@@ -23,8 +23,7 @@ use crate::subject::{self, Subject, Trouble};
 /// could be asked or a file is wrong. A host without an IOMMU satisfies nothing: 1.
 #[derive(Args)]
 pub struct Options {
-    /// What is wanted: guest-sva, nested, passthrough, live-migration, pasid, page-faults, or a file
-    #[arg(value_name = "REQUIREMENT")]
+    #[arg(value_name = "REQUIREMENT", help = wanted())]
     requirement: String,
     #[command(flatten)]
     subject: subject::Whom,
@@ -37,6 +36,12 @@ pub struct Options {
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+}
+
+/// What a requirement may be.
+fn wanted() -> String {
+    let names: Vec<_> = Requirement::all().iter().map(|it| it.name.as_str()).collect();
+    format!("What is wanted: {}, or a file", names.join(", "))
 }
 
 pub fn run(options: &Options) -> ExitCode {
@@ -52,18 +57,19 @@ fn check(options: &Options) -> Result<(String, u8), Trouble> {
         Some(file) => Subject::File(file.clone()),
         None => options.subject.subject()?,
     };
-    let profile = subject.profile(options.subject.device)?;
+    let profiles = subject.profiles(options.subject.device)?;
+    let profile = best_of(profiles, Some(&requirement)).unwrap_or_default();
     let verdict = Verdict::of(&requirement, &profile);
     let survey = match &subject {
-        Subject::Machine(machine, _) if !machine.iommus.is_empty() => Some(
-            survey(&requirement, machine, options.subject.device).map_err(|it| it.to_string())?,
-        ),
+        Subject::Machine(machine, _) if !machine.iommus.is_empty() => {
+            let surveyed = survey(&requirement, machine, profile.host.device);
+            Some(surveyed.map_err(|error| error.to_string())?)
+        }
         _ => None,
     };
     let status = u8::from(!verdict.is_satisfied());
-    // a baseline may have none because its hosts have different ones
-    let asked = !matches!(subject, Subject::File(_));
-    let without_iommu = asked && profile.host.iommu.is_none() && !verdict.is_satisfied();
+    let iommu = profile.get(Capability::Iommu);
+    let without_iommu = matches!(iommu, Finding::Absent(Cause::NoIommu)) && status != 0;
     let text = match options.format {
         Format::Json => document(&in_json(&verdict, survey.as_ref())),
         Format::Text if without_iommu => {
@@ -161,14 +167,7 @@ fn kernels(survey: &Survey) -> String {
 }
 
 fn row(span: &Span) -> [String; 3] {
-    [kernels_of(span), mark(span.outcome).to_owned(), span.reason.clone()]
-}
-
-fn kernels_of(span: &Span) -> String {
-    match span.first == span.last {
-        true => span.first.to_string(),
-        false => format!("{} to {}", span.first, span.last),
-    }
+    [span.to_string(), mark(span.outcome).to_owned(), span.reason.clone()]
 }
 
 fn mark(outcome: Outcome) -> &'static str {

@@ -41,7 +41,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn compare_hosts(options: &Options) -> Result<(String, u8), Trouble> {
     let requirement = options.requirement.as_deref().map(Requirement::load).transpose();
     let requirement = requirement.map_err(|error| error.to_string())?;
-    let profile = |name: &str| Subject::by_name(name)?.profile(None);
+    let profile = |name: &str| Subject::by_name(name)?.profile(requirement.as_ref());
     let (from, to) = (profile(&options.from)?, profile(&options.to)?);
     let comparison = compare(&from, &to, requirement.as_ref());
     let kept = [Relation::Identical, Relation::Superset].contains(&comparison.relation());

@@ -19,7 +19,7 @@ pub fn play() -> ExitCode {
     let device = functions.iter().find(|function| function.vfio.is_some());
     let played = match device {
         Some(function) => sva::story(function),
-        None if mock::is_there() => mock::story(),
+        None if client::mock::is_there() => mock::story(),
         None => {
             let why = match System::host().units().is_empty() {
                 true => "this machine has neither an IOMMU nor the kernel's mock device",

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use profile::finding::{Finding, Value};
-use profile::{Profile, Requirement, Verdict};
+use profile::finding::Value;
+use profile::verdict::best_of;
+use profile::{Capability, Profile, Requirement, Verdict};
 
 use crate::output::finish;
 use crate::subject::{self, Trouble};
@@ -38,28 +39,40 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn probe(options: &Options) -> Result<(String, u8), Trouble> {
-    let profile = options.subject.subject()?.profile(options.subject.device)?;
-    let text = match options.format {
-        Format::Toml => profile.to_toml(),
-        Format::Nfd => feature_file(&profile),
-    };
-    Ok((text, 0))
+    let profiles = options.subject.subject()?.profiles(options.subject.device)?;
+    if options.format == Format::Nfd {
+        return Ok((feature_file(&profiles), 0));
+    }
+    let count = profiles.len();
+    let profile = best_of(profiles, None).unwrap_or_default();
+    if let (2.., Some(device)) = (count, profile.host.device) {
+        eprintln!(
+            "softiommu: of {count} devices this is {device}, which can do most; --device names another"
+        );
+    }
+    Ok((profile.to_toml(), 0))
 }
 
-/// Labels for a node: every requirement that it satisfies, and every capability that it has.
+/// Labels for a node: every requirement that one of its devices satisfies, and every capability that one
+/// has, with the greatest number of all.
 ///
 /// Node Feature Discovery puts `feature.node.kubernetes.io/` in front of the names.
-fn feature_file(profile: &Profile) -> String {
+fn feature_file(profiles: &[Profile]) -> String {
     let mut text = String::from(
         "# What softiommu found. Put it into /etc/kubernetes/node-feature-discovery/features.d/.\n",
     );
     for requirement in Requirement::all() {
-        if Verdict::of(requirement, profile).is_satisfied() {
+        if profiles.iter().any(|it| Verdict::of(requirement, it).is_satisfied()) {
             let _ = writeln!(text, "softiommu.{}=true", requirement.name);
         }
     }
-    for (capability, finding) in profile.findings() {
-        let Finding::Present(value) = finding else { continue };
+    for capability in Capability::ALL {
+        let values = profiles.iter().filter_map(|profile| profile.value(*capability));
+        let greatest = values.reduce(|one, other| match (one, other) {
+            (Value::Number(a), Value::Number(b)) if b > a => other,
+            _ => one,
+        });
+        let Some(value) = greatest else { continue };
         let value = match value {
             Value::Flag => "true".to_owned(),
             Value::Number(number) => number.to_string(),

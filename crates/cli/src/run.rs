@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use profile::{Kernel, Machine};
 use supervisor::Ending;
 
 use crate::subject::{load_kernel, load_machine};
@@ -21,12 +22,9 @@ pub const USAGE: u8 = 125;
 /// executed; 127 when there is no such program.
 #[derive(Args)]
 pub struct Options {
-    /// The machine to run on: spr, icx, grace, genoa, riscv, none, selftest, or a file
-    #[arg(long, default_value = "spr", value_name = "MACHINE")]
+    #[arg(long, default_value = "spr", value_name = "MACHINE", help = machines())]
     machine: String,
-    /// The Linux release to behave as: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19,
-    /// 7.0, 7.1, 7.2, 7.3; the newest by default
-    #[arg(long, value_name = "KERNEL")]
+    #[arg(long, value_name = "KERNEL", help = kernels())]
     kernel: Option<String>,
     /// Tell on standard error what happens
     #[arg(short, long)]
@@ -34,6 +32,16 @@ pub struct Options {
     /// The program and its arguments
     #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
+}
+
+fn machines() -> String {
+    let names: Vec<_> = Machine::all().iter().map(|it| it.name.as_str()).collect();
+    format!("The machine to run on: {}, or a file", names.join(", "))
+}
+
+fn kernels() -> String {
+    let names: Vec<_> = Kernel::all().iter().map(ToString::to_string).collect();
+    format!("The Linux release to behave as: {}; the newest by default", names.join(", "))
 }
 
 /// Runs the program, and ends as it ended.

@@ -1,9 +1,10 @@
 //! Who is asked: this host, a machine under a kernel, or a profile that was written before.
 
 use clap::Args;
-use client::{System, probe, probe_machine};
+use client::{CannotAsk, System, probe_all};
 use profile::machine::Bdf;
-use profile::{Kernel, Machine, Profile};
+use profile::verdict::best_of;
+use profile::{Kernel, Machine, Profile, Requirement};
 
 /// Whom to ask; this host unless another is named
 #[derive(Args, Debug)]
@@ -17,7 +18,7 @@ pub struct Whom {
     /// This host, which is asked by default; under `softiommu run` that is the run's machine
     #[arg(long, conflicts_with_all = ["machine", "kernel"])]
     pub host: bool,
-    /// The device to ask, as 0000:6a:01.0; by default the one that can do most
+    /// The device to ask, as 0000:6a:01.0; by default the one that can do most of what is asked for
     #[arg(long, value_name = "BDF")]
     pub device: Option<Bdf>,
 }
@@ -57,15 +58,25 @@ impl Subject {
         Ok(Self::Machine(load_machine(machine)?, load_kernel(kernel)?))
     }
 
-    /// Asks, or reads what was asked before.
-    pub fn profile(&self, device: Option<Bdf>) -> Result<Profile, Trouble> {
-        match self {
-            Self::Host => probe(&System::host(), device).map_err(|error| error.to_string()),
-            Self::Machine(machine, kernel) => {
-                probe_machine(machine, kernel, device).map_err(|error| error.to_string())
+    /// Asks every device, or one, or reads what was asked before; there is at least one profile.
+    pub fn profiles(&self, device: Option<Bdf>) -> Result<Vec<Profile>, Trouble> {
+        let asked = match self {
+            Self::Host => probe_all(&System::host(), device),
+            Self::Machine(machine, kernel) => System::software(machine, kernel)
+                .map_err(CannotAsk::NoMachine)
+                .and_then(|system| probe_all(&system, device)),
+            Self::File(name) => {
+                let profile = Profile::load(name).map_err(|error| error.to_string())?;
+                return Ok(vec![profile]);
             }
-            Self::File(name) => Profile::load(name).map_err(|error| error.to_string()),
-        }
+        };
+        asked.map_err(|error| error.to_string())
+    }
+
+    /// The profile of the device that a requirement is best met with; without one, that of the device
+    /// that can do most.
+    pub fn profile(&self, requirement: Option<&Requirement>) -> Result<Profile, Trouble> {
+        Ok(best_of(self.profiles(None)?, requirement).unwrap_or_default())
     }
 }
 

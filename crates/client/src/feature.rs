@@ -39,10 +39,12 @@ use profile::machine::Vendor;
 
 use crate::session::{Failed, Session};
 
-pub use faults::{FaultingDevice, PAGE_FAULTS, PageFault, PageFaults, Response};
-pub use guest_sva::{Binding, GUEST_SVA, GuestSva, Pasid};
+pub use crate::guest::{FiveLevels, GuestTable, Invalidation, NotAPage};
+
+pub use faults::{FaultGroup, FaultingDevice, PAGE_FAULTS, PageFault, PageFaults, Response};
+pub use guest_sva::{Binding, GUEST_SVA, GuestSva, NotBound, Pasid};
 pub use migration::{LIVE_MIGRATION, Migratable};
-pub use nested::{GuestTable, Invalidation, NESTED, Nested};
+pub use nested::{NESTED, Nested};
 pub use pasid::{PASIDS, PasidSpace, Pasids};
 pub use passthrough::{PASSTHROUGH, Passthrough};
 

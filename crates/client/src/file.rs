@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use uapi::Command;
 use zerocopy::{FromBytes, IntoBytes};
@@ -11,9 +11,12 @@ use crate::soft;
 use crate::sys;
 
 /// An address in the first page, where nothing is mapped.
-pub(crate) const NOWHERE: u64 = 8;
+pub const NOWHERE: u64 = 8;
 
 /// An open `/dev/iommu`, device, or queue.
+///
+/// Pointers in what it is given are the kernel's to judge: a bad one is `EFAULT`. Those that the kernel
+/// writes through must lead to memory that nothing else uses meanwhile, so only this crate makes calls.
 #[derive(Debug)]
 pub struct OpenFile(Kind);
 
@@ -26,9 +29,6 @@ enum Kind {
 impl OpenFile {
     /// Makes a command of an iommufd; `cmd` holds the answer afterwards. Errors are those of the
     /// command.
-    ///
-    /// Pointers in `cmd` are the kernel's to judge: a bad one is `EFAULT`. Those that the kernel
-    /// writes through must lead to memory that nothing else uses meanwhile.
     pub fn call<C: Command>(&self, cmd: &mut C) -> io::Result<i32> {
         self.ioctl(C::IOCTL, cmd)
     }
@@ -41,7 +41,7 @@ impl OpenFile {
     ) -> io::Result<i32> {
         match &self.0 {
             Kind::Kernel(file) => sys::ioctl(file.as_fd(), number, argument),
-            Kind::Software(file) => file.ioctl(number, std::ptr::from_mut(argument).addr() as u64),
+            Kind::Software(file) => file.ioctl(number, address_mut(argument)),
         }
     }
 
@@ -49,7 +49,7 @@ impl OpenFile {
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => io::Read::read(&mut &*file, buffer),
-            Kind::Software(file) => file.read(buffer.as_mut_ptr().addr() as u64, buffer.len()),
+            Kind::Software(file) => file.read(address_mut(buffer), buffer.len()),
         }
     }
 
@@ -57,12 +57,12 @@ impl OpenFile {
     pub fn write(&self, buffer: &[u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => io::Write::write(&mut &*file, buffer),
-            Kind::Software(file) => file.write(buffer.as_ptr().addr() as u64, buffer.len()),
+            Kind::Software(file) => file.write(address(buffer), buffer.len()),
         }
     }
 
     /// `write(2)` of `count` bytes from an address at which nothing is.
-    pub(crate) fn write_nowhere(&self, count: usize) -> io::Result<usize> {
+    pub fn write_nowhere(&self, count: usize) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => sys::write_nowhere(file.as_fd(), count),
             Kind::Software(file) => file.write(NOWHERE, count),
@@ -86,15 +86,19 @@ impl OpenFile {
     }
 }
 
+/// Where something is that the kernel reads.
+pub fn address<T: ?Sized>(of: &T) -> u64 {
+    std::ptr::from_ref(of).expose_provenance() as u64
+}
+
+/// Where something is that the kernel writes.
+pub fn address_mut<T: ?Sized>(of: &mut T) -> u64 {
+    std::ptr::from_mut(of).expose_provenance() as u64
+}
+
 impl From<File> for OpenFile {
     fn from(file: File) -> Self {
         Self(Kind::Kernel(file))
-    }
-}
-
-impl From<OwnedFd> for OpenFile {
-    fn from(fd: OwnedFd) -> Self {
-        Self(Kind::Kernel(fd.into()))
     }
 }
 

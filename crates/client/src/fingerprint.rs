@@ -16,7 +16,8 @@ use uapi::vfio::{VFIO_IOMMU_UNMAP_DMA, vfio_iommu_type1_dma_unmap};
 use uapi::{COMMANDS, Command, CommandFacts, Errno, Generation};
 
 use crate::file::OpenFile;
-use crate::session::size;
+use crate::probe::CannotAsk;
+use crate::session::{Failed, size};
 use crate::system::System;
 
 /// The kernel of a system.
@@ -53,12 +54,12 @@ struct Probe {
     expect: Box<dyn Fn(&Kernel) -> bool>,
 }
 
-/// Asks a system; fails when `/dev/iommu` cannot be opened.
-pub fn fingerprint(system: &System) -> io::Result<Fingerprint> {
-    let file = system.open_iommu()?;
+/// Asks a system; fails when `/dev/iommu` cannot be opened, or memory or descriptors run out.
+pub fn fingerprint(system: &System) -> Result<Fingerprint, CannotAsk> {
+    let file = system.open_iommu().map_err(CannotAsk::no_iommufd)?;
     let probes = probes();
-    let answers: Vec<bool> =
-        probes.iter().map(|probe| (probe.ask)(&file)).collect::<io::Result<_>>()?;
+    let answers: io::Result<Vec<bool>> = probes.iter().map(|probe| (probe.ask)(&file)).collect();
+    let answers = answers.map_err(|error| Failed::new("asking which kernel it is", &error))?;
     let differing = |kernel: &Kernel| {
         let wrong = |(probe, answer): &(&Probe, &bool)| (probe.expect)(kernel) != **answer;
         probes.iter().zip(&answers).filter(wrong).count()
@@ -218,9 +219,10 @@ fn unmap_of_nothing(file: &OpenFile) -> io::Result<bool> {
 /// Whether an answer to page faults from no memory is `EFAULT`; before, it counts as written.
 fn bad_answer(file: &OpenFile) -> io::Result<bool> {
     let mut queue = iommu_fault_alloc { size: size::<iommu_fault_alloc>(), ..Default::default() };
-    if refused(file.call(&mut queue))? == Some(Errno::ENOTTY) {
-        return Ok(false);
-    }
+    match file.call(&mut queue) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOTTY.code()) => return Ok(false),
+        made => made?,
+    };
     let faults = file.receive(queue.out_fault_fd);
     let answer = faults.write_nowhere(8);
     drop(faults);

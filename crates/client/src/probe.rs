@@ -7,28 +7,25 @@
 //! A few things no call tells: that a page fault will never come, that a PASID is attached to nothing.
 //! Those follow from what the drivers do, by kernel and device, and are told as silent.
 
+mod device;
 mod tries;
 
 use std::io;
 
 use profile::capability::Capability;
 use profile::finding::{Cause, Finding, Host, Profile, Value};
-use profile::machine::{Bdf, Vendor, may_stall};
-use profile::registers::{smmuv3, vtd};
+use profile::machine::Bdf;
+use profile::verdict::best_of;
 use profile::{Kernel, Quirk};
 use thiserror::Error;
 use uapi::Errno;
 use uapi::iommufd::*;
-use zerocopy::FromBytes;
 
 use crate::file::OpenFile;
 use crate::fingerprint::fingerprint;
-use crate::session::{Failed, Queue, Result, Session, Table, fault_queue, open_device, open_iommu};
-use crate::system::{Function, System};
-use tries::{
-    dirty_tracking, nested_pasid, nested_smmuv3, nested_vtd, page_faults, pasid, read_only,
-    with_ioas, with_page,
-};
+use crate::session::{Failed, Result, fault_queue, open_device, open_iommu};
+use crate::system::{Function, System, Unit};
+use device::Probe;
 
 /// Why nothing could be found out. Each is one line that says what to do.
 #[derive(Debug, Error)]
@@ -68,28 +65,71 @@ pub enum CannotAsk {
     /// Another program has the device.
     #[error("{0} is in use by another program, so nothing can be tried: ask while it is free")]
     InUse(Bdf),
+    /// A driver of the kernel has a device of its IOMMU group.
+    #[error(
+        "{address} cannot be had alone: {sibling}, of the same IOMMU group, is with the driver {driver}; \
+         bind all devices of the group to vfio-pci"
+    )]
+    SharedGroup {
+        /// What was to be asked.
+        address: Bdf,
+        /// The other one.
+        sibling: Bdf,
+        /// Its driver.
+        driver: String,
+    },
+    /// Memory or descriptors have run out.
+    #[error(
+        "{0}, which tells nothing of what there is: give more memory, locked memory (ulimit -l) or \
+         descriptors (ulimit -n), and ask again"
+    )]
+    Failed(#[from] Failed),
+    /// A machine of ours cannot be made in this process.
+    #[error("a machine cannot be made in this process: {0}; /proc must be there")]
+    NoMachine(io::Error),
+}
+
+impl CannotAsk {
+    /// Opening `/dev/iommu` failed.
+    pub(crate) fn no_iommufd(error: io::Error) -> Self {
+        let failed = Failed::new("open(/dev/iommu)", &error);
+        if failed.is_for_want() { Self::Failed(failed) } else { Self::NoIommufd(error) }
+    }
 }
 
 /// Finds what a device can do; without an address, the device that can do most.
+pub fn probe(system: &System, address: Option<Bdf>) -> std::result::Result<Profile, CannotAsk> {
+    Ok(best_of(probe_all(system, address)?, None).unwrap_or_default())
+}
+
+/// Finds what each device can do, or one; there is at least one profile. A device that cannot be asked is
+/// left out where another can.
 ///
 /// A system without an IOMMU, or whose kernel offers no device, has a profile that says so.
-pub fn probe(system: &System, address: Option<Bdf>) -> std::result::Result<Profile, CannotAsk> {
+pub fn probe_all(
+    system: &System,
+    address: Option<Bdf>,
+) -> std::result::Result<Vec<Profile>, CannotAsk> {
     let functions = system.functions();
     let (units, release) = (system.units(), system.release());
     let host = Host { name: system.name(), release, ..Host::default() };
-    if units.is_empty() {
-        return Ok(without_device(system, Host { device: address, ..host }));
+    if let Some(address) = address
+        && !system.has_function(address)
+    {
+        return Err(CannotAsk::UnknownDevice { address, known: names(&functions) });
     }
-    let print = fingerprint(system).map_err(CannotAsk::NoIommufd)?;
+    let Some(unit) = units.first() else {
+        return Ok(vec![without_device(system, Host { device: address, ..host }, None)]);
+    };
+    let print = fingerprint(system)?;
     let kernel = Kernel::of(print.generation(host.release.as_deref()));
-    let host = Host { kernel: Some(kernel.generation()), iommu: units[0].vendor, ..host };
+    let host = Host { kernel: Some(kernel.generation()), iommu: unit.vendor, ..host };
     if !kernel.has(Quirk::VfioCdev) {
         let device = address.or(functions.first().map(|function| function.address));
-        return Ok(without_device(system, Host { device, ..host }));
+        return Ok(vec![without_device(system, Host { device, ..host }, Some(unit))]);
     }
-    let tried = candidates(&functions, address)?;
     let (mut profiles, mut failed) = (Vec::new(), None);
-    for (function, number) in tried {
+    for (function, number) in candidates(&functions, address)? {
         let host =
             Host { device: Some(function.address), iommu: function.iommu.vendor, ..host.clone() };
         match Probe::new(system, kernel, function, host).run(number) {
@@ -97,12 +137,10 @@ pub fn probe(system: &System, address: Option<Bdf>) -> std::result::Result<Profi
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    let score = |profile: &Profile| {
-        profile.findings().filter(|(_, finding)| matches!(finding, Finding::Present(_))).count()
-    };
-    // of equal ones the first; there is at least one
-    let best = profiles.into_iter().rev().max_by_key(score);
-    best.ok_or_else(|| failed.unwrap_or_else(|| CannotAsk::NoDevice(names(&functions))))
+    match failed {
+        Some(failed) if profiles.is_empty() => Err(failed),
+        _ => Ok(profiles),
+    }
 }
 
 /// The devices to try, with the numbers of their nodes.
@@ -129,7 +167,7 @@ fn names(functions: &[Function]) -> String {
 }
 
 /// The profile of a system that has no device to try.
-fn without_device(system: &System, host: Host) -> Profile {
+fn without_device(system: &System, host: Host, unit: Option<&Unit>) -> Profile {
     let mut profile = Profile::new(host);
     match open_iommu(system) {
         Err(failed) => profile.set(Capability::Iommufd, absent(failed)),
@@ -141,16 +179,21 @@ fn without_device(system: &System, host: Host) -> Profile {
         }
     }
     profile.set(Capability::VfioDevice, found(open_device(system, 0).map(drop)));
-    set_iommu(&mut profile);
+    set_iommu(&mut profile, unit);
     finish(&mut profile);
     profile
 }
 
 /// Which kind of IOMMU it is, as sysfs tells.
-fn set_iommu(profile: &mut Profile) {
-    let finding = match profile.host.iommu {
-        Some(vendor) => Finding::Present(Value::Word(vendor.name().to_owned())),
-        None => silent("reading /sys/class/iommu", "there is no IOMMU that the kernel drives"),
+fn set_iommu(profile: &mut Profile, unit: Option<&Unit>) {
+    let finding = match unit {
+        None => Finding::Absent(Cause::NoIommu),
+        Some(Unit { vendor: Some(vendor), .. }) => {
+            Finding::Present(Value::Word(vendor.name().to_owned()))
+        }
+        Some(Unit { name, vendor: None, .. }) => {
+            silent("reading /sys/class/iommu", &format!("{name} is of no kind that is known here"))
+        }
     };
     profile.set(Capability::Iommu, finding);
 }
@@ -200,352 +243,4 @@ fn absent(Failed { call, errno }: Failed) -> Finding {
 
 fn silent(call: &str, what: &str) -> Finding {
     Finding::Absent(Cause::Silent { call: call.to_owned(), what: what.to_owned() })
-}
-
-const ATTACH: &str = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
-const ATTACH_PASID: &str = "VFIO_DEVICE_ATTACH_IOMMUFD_PT(PASID)";
-
-/// The dry run of one device.
-struct Probe<'s> {
-    system: &'s System,
-    kernel: &'static Kernel,
-    function: &'s Function,
-    profile: Profile,
-}
-
-/// What makes a guest's page faults come, or not.
-#[derive(Clone, Copy)]
-enum Faults {
-    /// Without a PASID.
-    Device,
-    /// With one.
-    Pasid,
-}
-
-impl<'s> Probe<'s> {
-    fn new(
-        system: &'s System,
-        kernel: &'static Kernel,
-        function: &'s Function,
-        host: Host,
-    ) -> Self {
-        let mut profile = Profile::new(host);
-        let registers = function.iommu.registers.iter();
-        profile.host.registers =
-            registers.map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        Self { system, kernel, function, profile }
-    }
-
-    fn run(mut self, number: u32) -> std::result::Result<Profile, CannotAsk> {
-        let iommu = open_iommu(self.system);
-        let iommu = iommu.map_err(|it| CannotAsk::NoIommufd(error(it.errno)))?;
-        self.set(Capability::Iommufd, Finding::Present(Value::Flag));
-        commands(&mut self.profile, &iommu);
-        // needs no device, so it is known even where none can be bound
-        let queue = fault_queue(&iommu).and_then(|queue| queue.end(&iommu));
-        self.set(Capability::FaultQueue, found(queue));
-        let device = open_device(self.system, number)
-            .map_err(|failed| CannotAsk::NoAccess { number, reason: failed.errno })?;
-        self.set(Capability::VfioDevice, Finding::Present(Value::Flag));
-        set_iommu(&mut self.profile);
-        match Session::bind(iommu, device) {
-            Ok(session) => {
-                self.set(Capability::Bind, Finding::Present(Value::Flag));
-                self.device(&session);
-            }
-            Err(failed) if self.is_in_use(failed.errno) => {
-                return Err(CannotAsk::InUse(self.function.address));
-            }
-            Err(failed) => self.set(Capability::Bind, absent(failed)),
-        }
-        finish(&mut self.profile);
-        Ok(self.profile)
-    }
-
-    /// Whether a refused BIND means that somebody has the device, or one of its group.
-    fn is_in_use(&self, errno: Errno) -> bool {
-        match errno {
-            Errno::EBUSY => true,
-            // the other reason is memory that firmware keeps mapped for a device of the group
-            Errno::EINVAL => !self.system.has_direct_regions(self.function.address),
-            // the other reason is interrupts that are not isolated
-            Errno::EPERM => self.system.group_size(self.function.address) > 1,
-            _ => false,
-        }
-    }
-
-    fn set(&mut self, capability: Capability, finding: Finding) {
-        self.profile.set(capability, finding);
-    }
-
-    fn device(&mut self, session: &Session) {
-        self.hw_info(session);
-        self.attach(session);
-        self.set(Capability::DirtyTracking, found(dirty_tracking(session)));
-        let queue = fault_queue(&session.iommu).ok();
-        if let Some(queue) = &queue {
-            let faults = page_faults(session, queue.id);
-            self.set_faults(Capability::PageFaults, faults, Faults::Device);
-        }
-        self.nesting(session, queue.as_ref());
-        self.pasids(session);
-        self.pasid_nesting(session, queue.as_ref());
-        if let Some(queue) = queue {
-            let _ = queue.end(&session.iommu);
-        }
-    }
-
-    /// What the IOMMU tells of itself.
-    fn hw_info(&mut self, session: &Session) {
-        let (info, data) = match session.hw_info() {
-            Ok(info) => info,
-            Err(failed) => {
-                for capability in [Capability::HwInfo, Capability::PasidWidth, Capability::Ats] {
-                    self.set(capability, absent(failed.clone()));
-                }
-                return;
-            }
-        };
-        const CALL: &str = "IOMMU_GET_HW_INFO";
-        self.registers(info.out_data_type, &data);
-        let vendor = vendor_of(info.out_data_type);
-        let told = vendor.map_or(silent(CALL, "it tells nothing of the IOMMU"), |vendor| {
-            Finding::Present(Value::Word(vendor.name().to_owned()))
-        });
-        self.set(Capability::HwInfo, told);
-        self.guest_addresses();
-        let bit = |bit: u64, what| match info.out_capabilities & bit {
-            0 => silent(CALL, what),
-            _ => Finding::Present(Value::Flag),
-        };
-        if self.kernel.has(Quirk::HwInfoPasid) {
-            let width = match info.out_max_pasid_log2 {
-                0 => silent(CALL, "it says that there are no PASIDs"),
-                width => Finding::Present(Value::Number(width.into())),
-            };
-            self.set(Capability::PasidWidth, width);
-            let execute = bit(IOMMU_HW_CAP_PCI_PASID_EXEC, "it says that they may not execute");
-            let privileged =
-                bit(IOMMU_HW_CAP_PCI_PASID_PRIV, "it says that they may not be privileged");
-            if info.out_max_pasid_log2 > 0 {
-                self.set(Capability::PasidExecute, execute);
-                self.set(Capability::PasidPrivileged, privileged);
-            }
-        } else {
-            let unknown = || Finding::Unknown("no call of this kernel tells".to_owned());
-            self.set(Capability::PasidWidth, unknown());
-            self.set(Capability::PasidExecute, unknown());
-            self.set(Capability::PasidPrivileged, unknown());
-        }
-        let ats = match info.out_capabilities & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED {
-            _ if !self.kernel.has(Quirk::HwInfoAts) => {
-                Finding::Unknown("no call of this kernel tells".to_owned())
-            }
-            0 => Finding::Present(Value::Flag),
-            _ => silent(CALL, "it says that the device cannot use it"),
-        };
-        self.set(Capability::Ats, ats);
-    }
-
-    /// Notes the registers in a vendor's answer.
-    fn registers(&mut self, kind: u32, data: &[u8]) {
-        let mut note = |name: &str, value: u64| {
-            self.profile.host.registers.insert(name.to_owned(), value);
-        };
-        match kind {
-            IOMMU_HW_INFO_TYPE_INTEL_VTD => {
-                if let Ok((info, _)) = iommu_hw_info_vtd::read_from_prefix(data) {
-                    note("CAP", info.cap_reg);
-                    note("ECAP", info.ecap_reg);
-                }
-            }
-            IOMMU_HW_INFO_TYPE_ARM_SMMUV3 => {
-                if let Ok((info, _)) = iommu_hw_info_arm_smmuv3::read_from_prefix(data) {
-                    for (number, idr) in info.idr.iter().enumerate() {
-                        note(&format!("IDR{number}"), (*idr).into());
-                    }
-                }
-            }
-            IOMMU_HW_INFO_TYPE_AMD => {
-                if let Ok((info, _)) = iommu_hw_info_amd::read_from_prefix(data) {
-                    note("EFR", info.efr);
-                    note("EFR2", info.efr2);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// How far a guest's own tables reach, by the registers.
-    fn guest_addresses(&mut self) {
-        let register = |name: &str| self.profile.host.registers.get(name).copied();
-        let vendor = self.profile.value(Capability::HwInfo).cloned();
-        let width = match vendor {
-            Some(Value::Word(word)) if word == Vendor::IntelVtd.name() => {
-                register("CAP").map(|cap| if vtd::FS5LP.is_set(cap) { 57 } else { 48 })
-            }
-            Some(Value::Word(word)) if word == Vendor::ArmSmmuv3.name() => {
-                register("IDR5").map(|idr5| if smmuv3::VAX.is_set(idr5) { 52 } else { 48 })
-            }
-            _ => None,
-        };
-        let finding = match width {
-            Some(width) => Finding::Present(Value::Number(width)),
-            None => Finding::Absent(Cause::Needs(Capability::HwInfo)),
-        };
-        self.set(Capability::GuestAddressWidth, finding);
-    }
-
-    fn attach(&mut self, session: &Session) {
-        let tried = with_ioas(session, |ioas| {
-            session.attach(ioas, None)?;
-            let ranges = session.iova_ranges(ioas);
-            session.detach(None)?;
-            ranges
-        });
-        match tried {
-            Err(failed) => self.set(Capability::Attach, absent(failed)),
-            Ok(ranges) => {
-                self.set(Capability::Attach, Finding::Present(Value::Flag));
-                let last = ranges.iter().map(|range| range.last).max().unwrap_or(0);
-                let width = Value::Number(u64::BITS - last.leading_zeros());
-                self.set(Capability::IovaWidth, Finding::Present(width));
-            }
-        }
-    }
-
-    /// A guest's tables under the device itself.
-    fn nesting(&mut self, session: &Session, queue: Option<&Queue>) {
-        let mut tried = Vec::new();
-        let parent = with_page(session, |ioas, page| {
-            let flags = IOMMU_HWPT_ALLOC_NEST_PARENT;
-            let parent = session.hwpt(ioas, Table { flags, ..Table::default() })?;
-            tried.push((Capability::NestingReadOnly, found(read_only(session, ioas, page))));
-            tried.extend(nested_vtd(session, parent, queue));
-            let is_smmuv3 = self.function.iommu.vendor == Some(Vendor::ArmSmmuv3);
-            tried.extend(nested_smmuv3(session, parent, queue, is_smmuv3));
-            session.destroy(parent)
-        });
-        self.set(Capability::NestingParent, found(parent));
-        for (capability, finding) in tried {
-            match (capability, finding) {
-                (Capability::NestingPageFaults, Finding::Present(_)) => {
-                    self.set_faults(capability, Ok(()), Faults::Device);
-                }
-                // of two vendors' ways to the same, the one that works; else the first
-                (Capability::NestingPageFaults, finding) => {
-                    if !matches!(self.profile.get(capability), Finding::Present(_)) {
-                        self.set(capability, finding);
-                    }
-                }
-                (capability, finding) => self.set(capability, finding),
-            }
-        }
-    }
-
-    /// Address spaces of the host's by PASID.
-    fn pasids(&mut self, session: &Session) {
-        self.set_pasid(Capability::PasidAttach, found(pasid(session)));
-    }
-
-    /// A guest's tables by PASID, as VT-d has them.
-    fn pasid_nesting(&mut self, session: &Session, queue: Option<&Queue>) {
-        let mut tried = Vec::new();
-        let parent = with_page(session, |ioas, _| {
-            let flags = IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_PASID;
-            let parent = session.hwpt(ioas, Table { flags, ..Table::default() })?;
-            let attached = session.attach(parent, None);
-            if attached.is_ok() {
-                let nested = nested_pasid(session, parent, None);
-                tried.push((Capability::PasidNesting, found(nested)));
-                if let Some(queue) = queue {
-                    let nested = nested_pasid(session, parent, Some(queue.id));
-                    tried.push((Capability::PasidPageFaults, found(nested)));
-                }
-                session.detach(None)?;
-            }
-            session.destroy(parent)?;
-            attached
-        });
-        self.set(Capability::PasidNestingParent, found(parent));
-        for (capability, finding) in tried {
-            match (capability, finding) {
-                (Capability::PasidPageFaults, Finding::Present(_)) => {
-                    self.set_faults(capability, Ok(()), Faults::Pasid);
-                }
-                (capability, finding) => self.set_pasid(capability, finding),
-            }
-        }
-    }
-
-    /// A device without PASIDs attaches any of them, to nothing.
-    fn set_pasid(&mut self, capability: Capability, finding: Finding) {
-        let none = matches!(self.profile.get(Capability::PasidWidth), Finding::Absent(_));
-        let finding = match finding {
-            Finding::Present(_) if none => {
-                silent(ATTACH_PASID, "the device has no PASIDs, and nothing is attached")
-            }
-            finding => finding,
-        };
-        self.set(capability, finding);
-    }
-
-    /// A device attaches to a queue whose faults never come.
-    fn set_faults(&mut self, capability: Capability, tried: Result<()>, faults: Faults) {
-        if tried.is_err() {
-            return self.set(capability, found(tried));
-        }
-        let what = match self.function.iommu.vendor {
-            Some(Vendor::IntelVtd) => match faults {
-                Faults::Device if !self.kernel.has(Quirk::VtdRidFaults) => {
-                    Some("this kernel answers requests without a PASID itself")
-                }
-                _ => None,
-            },
-            Some(Vendor::ArmSmmuv3) if !self.kernel.has(Quirk::SmmuStallsDelivered) => {
-                Some("with this kernel no stall reaches the queue")
-            }
-            Some(Vendor::ArmSmmuv3) if !self.stalls() => {
-                Some("the device cannot stall, so no fault comes")
-            }
-            Some(Vendor::ArmSmmuv3) => None,
-            Some(Vendor::Amd) => Some("its driver answers every request itself"),
-            Some(Vendor::Riscv) | None => Some("the driver handles no page requests"),
-        };
-        let finding = what.map_or(Finding::Present(Value::Flag), |what| match faults {
-            Faults::Device => silent(ATTACH, what),
-            Faults::Pasid => silent(ATTACH_PASID, what),
-        });
-        match faults {
-            Faults::Device => self.set(capability, finding),
-            Faults::Pasid => self.set_pasid(capability, finding),
-        }
-    }
-
-    /// Whether an SMMUv3 lets the device stall (`arm_smmu_probe_device`).
-    fn stalls(&self) -> bool {
-        let listed = {
-            let Function { vendor, device, revision, .. } = *self.function;
-            may_stall(vendor, device, revision)
-        };
-        let idr0 = self.profile.host.registers.get("IDR0").copied().unwrap_or(0);
-        match smmuv3::STALL_MODEL.of(idr0) {
-            0 => listed,
-            2 => true,
-            _ => false,
-        }
-    }
-}
-
-fn vendor_of(kind: u32) -> Option<Vendor> {
-    match kind {
-        IOMMU_HW_INFO_TYPE_INTEL_VTD => Some(Vendor::IntelVtd),
-        IOMMU_HW_INFO_TYPE_ARM_SMMUV3 => Some(Vendor::ArmSmmuv3),
-        IOMMU_HW_INFO_TYPE_AMD => Some(Vendor::Amd),
-        _ => None,
-    }
-}
-
-fn error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.code())
 }

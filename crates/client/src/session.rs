@@ -11,7 +11,7 @@ use uapi::vfio::*;
 use uapi::{Command, Errno};
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::file::OpenFile;
+use crate::file::{OpenFile, address, address_mut};
 use crate::system::System;
 
 /// A call that was refused.
@@ -30,6 +30,11 @@ impl fmt::Display for Failed {
 }
 
 impl Failed {
+    /// Whether memory or descriptors have run out, which says nothing about what there is.
+    pub(crate) fn is_for_want(&self) -> bool {
+        [Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE].contains(&self.errno)
+    }
+
     pub(crate) fn new(call: impl Into<String>, error: &io::Error) -> Self {
         let errno = error.raw_os_error().and_then(Errno::from_code).unwrap_or(Errno::EIO);
         Self { call: call.into(), errno }
@@ -163,17 +168,27 @@ impl Session {
 
     /// The ranges of IOVAs that may be mapped.
     pub fn iova_ranges(&self, ioas: u32) -> Result<Vec<iommu_iova_range>> {
-        let mut ranges = vec![iommu_iova_range::default(); 64];
-        let mut cmd = iommu_ioas_iova_ranges {
-            size: size::<iommu_ioas_iova_ranges>(),
-            ioas_id: ioas,
-            num_iovas: ranges.len() as u32,
-            allowed_iovas: ranges.as_mut_ptr().addr() as u64,
-            ..Default::default()
-        };
-        self.call("IOMMU_IOAS_IOVA_RANGES", &mut cmd)?;
-        ranges.truncate(cmd.num_iovas as usize);
-        Ok(ranges)
+        let mut room = 64;
+        loop {
+            let mut ranges = vec![iommu_iova_range::default(); room as usize];
+            let mut cmd = iommu_ioas_iova_ranges {
+                size: size::<iommu_ioas_iova_ranges>(),
+                ioas_id: ioas,
+                num_iovas: room,
+                allowed_iovas: address_mut(ranges.as_mut_slice()),
+                ..Default::default()
+            };
+            match self.call("IOMMU_IOAS_IOVA_RANGES", &mut cmd) {
+                // how many there are was told
+                Err(failed) if failed.errno == Errno::EMSGSIZE && cmd.num_iovas > room => {
+                    room = cmd.num_iovas;
+                }
+                done => {
+                    ranges.truncate(cmd.num_iovas as usize);
+                    return done.map(|()| ranges);
+                }
+            }
+        }
     }
 
     /// What the IOMMU tells of itself: the generic part, and the vendor's registers.
@@ -183,7 +198,7 @@ impl Session {
             size: size::<iommu_hw_info>(),
             dev_id: self.id,
             data_len: data.len() as u32,
-            data_uptr: data.as_mut_ptr().addr() as u64,
+            data_uptr: address_mut(data.as_mut_slice()),
             ..Default::default()
         };
         self.call("IOMMU_GET_HW_INFO", &mut cmd)?;
@@ -202,7 +217,7 @@ impl Session {
             pt_id: pt,
             data_type,
             data_len: data.len() as u32,
-            data_uptr: if data.is_empty() { 0 } else { data.as_ptr().addr() as u64 },
+            data_uptr: if data.is_empty() { 0 } else { address(data) },
             fault_id: table.fault.unwrap_or(0),
             ..Default::default()
         };
@@ -224,6 +239,15 @@ impl Session {
         };
         let done = self.device.ioctl(VFIO_DEVICE_ATTACH_IOMMUFD_PT, &mut cmd);
         done.map(drop).map_err(|error| Failed::new(name, &error))
+    }
+
+    /// Attaches to a page table that was made for this; where that fails, it goes again.
+    pub fn attach_new(&self, hwpt: u32, pasid: Option<u32>) -> Result<()> {
+        let attached = self.attach(hwpt, pasid);
+        if attached.is_err() {
+            let _ = self.destroy(hwpt);
+        }
+        attached
     }
 
     /// Detaches the device, or one of its PASIDs.
@@ -255,7 +279,7 @@ impl Session {
         let mut cmd = iommu_hwpt_invalidate {
             size: size::<iommu_hwpt_invalidate>(),
             hwpt_id: on,
-            data_uptr: if requests.is_empty() { 0 } else { requests.as_ptr().addr() as u64 },
+            data_uptr: if requests.is_empty() { 0 } else { address(requests) },
             data_type: kind,
             entry_len: size_of::<T>() as u32,
             entry_num: requests.len() as u32,
@@ -325,7 +349,7 @@ impl Session {
             iova,
             length,
             page_size: page,
-            data: bitmap.as_mut_ptr().addr() as u64,
+            data: address_mut(bitmap),
             ..Default::default()
         };
         self.call("IOMMU_HWPT_GET_DIRTY_BITMAP", &mut cmd)

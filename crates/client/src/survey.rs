@@ -1,13 +1,12 @@
 //! A requirement under every kernel.
 
-use std::io;
+use std::fmt;
 
-use profile::finding::Host;
 use profile::machine::Bdf;
-use profile::verdict::Outcome;
-use profile::{Kernel, Machine, Profile, Requirement, Verdict};
+use profile::verdict::{Outcome, best_of};
+use profile::{Kernel, Machine, Requirement, Verdict};
 
-use crate::probe::{CannotAsk, probe};
+use crate::probe::{CannotAsk, probe_all};
 use crate::system::System;
 
 /// The verdicts of one machine, by rising kernel.
@@ -37,34 +36,25 @@ pub fn survey(
     requirement: &Requirement,
     machine: &Machine,
     device: Option<Bdf>,
-) -> io::Result<Survey> {
+) -> Result<Survey, CannotAsk> {
     let mut verdicts = Vec::new();
     for kernel in Kernel::all() {
-        let profile = probe_machine(machine, kernel, device)?;
+        let system = System::software(machine, kernel).map_err(CannotAsk::NoMachine)?;
+        let profiles = probe_all(&system, device)?;
+        let profile = best_of(profiles, Some(requirement)).unwrap_or_default();
         verdicts.push((kernel, Verdict::of(requirement, &profile)));
     }
     Ok(Survey { machine: machine.name.clone(), verdicts })
 }
 
-/// What is found on a machine under a kernel. A device that its kernel does not offer has a profile
-/// without it.
-pub fn probe_machine(
-    machine: &Machine,
-    kernel: &'static Kernel,
-    device: Option<Bdf>,
-) -> io::Result<Profile> {
-    let system = System::software(machine, kernel)?;
-    Ok(match probe(&system, device) {
-        Ok(profile) => profile,
-        Err(CannotAsk::NoDevice(_) | CannotAsk::NotWithVfio(_)) => Profile::new(Host {
-            name: system.name(),
-            kernel: Some(kernel.generation()),
-            release: system.release(),
-            device,
-            ..Host::default()
-        }),
-        Err(error) => return Err(io::Error::other(error)),
-    })
+impl fmt::Display for Span {
+    /// Its kernels: `6.2`, or `6.6 to 6.8`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{} to {}", self.first, self.last),
+        }
+    }
 }
 
 impl Survey {

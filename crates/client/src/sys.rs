@@ -13,10 +13,23 @@ pub(crate) fn ioctl<T: FromBytes + IntoBytes>(
     argument: &mut T,
 ) -> io::Result<i32> {
     // SAFETY: the argument is plain bytes, whatever is written to it, and says itself how many the
-    // kernel may write; what its pointers lead to is the caller's promise, see `OpenFile::call`.
+    // kernel may write; what its pointers lead to is this crate's promise, see `OpenFile`.
     let result =
         unsafe { libc::ioctl(fd.as_raw_fd(), number.into(), std::ptr::from_mut(argument)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The names of the host and of its kernel's release, by `uname(2)`.
+pub(crate) fn uname() -> (String, String) {
+    // SAFETY: plain bytes, of which zeros are some.
+    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: it writes the struct; it fails only for an address that is none.
+    unsafe { libc::uname(&mut names) };
+    let text = |bytes: &[libc::c_char]| {
+        let bytes: Vec<u8> = bytes.iter().map(|byte| *byte as u8).take_while(|b| *b != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    (text(&names.nodename), text(&names.release))
 }
 
 /// `write(2)` from an address at which nothing is.
@@ -40,8 +53,11 @@ pub struct SharedBuffer {
 }
 
 impl SharedBuffer {
-    /// Maps `length` bytes of zeros, shared with children. Errors are those of `mmap(2)`.
+    /// Maps `length` bytes of zeros, rounded up to whole pages, shared with children. Errors are those
+    /// of `mmap(2)`.
     pub fn new(length: usize) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let length = length.checked_next_multiple_of(page).ok_or(io::ErrorKind::OutOfMemory)?;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe {
             libc::mmap(
@@ -61,7 +77,7 @@ impl SharedBuffer {
 
     /// Its address, for commands.
     pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
+        self.start.as_ptr().expose_provenance() as u64
     }
 
     /// Its length in bytes.
@@ -90,6 +106,9 @@ impl SharedBuffer {
         }
     }
 }
+
+// SAFETY: the mapping belongs to the process, not to a thread.
+unsafe impl Send for SharedBuffer {}
 
 impl Drop for SharedBuffer {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ use profile::{Kernel, Machine};
 
 use crate::file::OpenFile;
 use crate::soft::Soft;
+use crate::sys;
 
 /// A system whose IOMMUs can be asked.
 #[derive(Clone, Debug)]
@@ -65,7 +66,7 @@ impl System {
     /// What it is called: the host's name, or the machine's.
     pub fn name(&self) -> String {
         match &self.0 {
-            Kind::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            Kind::Host => sys::uname().0,
             Kind::Software(soft) => soft.machine().name.clone(),
         }
     }
@@ -73,13 +74,13 @@ impl System {
     /// What `uname -r` says.
     pub fn release(&self) -> Option<String> {
         Some(match &self.0 {
-            Kind::Host => rustix::system::uname().release().to_string_lossy().into_owned(),
+            Kind::Host => sys::uname().1,
             Kind::Software(soft) => soft.kernel().stands_for().to_owned(),
         })
     }
 
     /// Opens `/dev/iommu`. Errors are those of `open(2)`.
-    pub fn open_iommu(&self) -> io::Result<OpenFile> {
+    pub(crate) fn open_iommu(&self) -> io::Result<OpenFile> {
         match &self.0 {
             Kind::Host => open("/dev/iommu"),
             Kind::Software(soft) => soft.open(Node::Iommu).map(Into::into),
@@ -87,7 +88,7 @@ impl System {
     }
 
     /// Opens `/dev/vfio/devices/vfioN`. Errors are those of `open(2)`.
-    pub fn open_vfio(&self, number: u32) -> io::Result<OpenFile> {
+    pub(crate) fn open_vfio(&self, number: u32) -> io::Result<OpenFile> {
         match &self.0 {
             Kind::Host => open(&format!("/dev/vfio/devices/vfio{number}")),
             Kind::Software(soft) => soft.open(Node::VfioDevice(number)).map(Into::into),
@@ -107,6 +108,11 @@ impl System {
             names.iter().filter_map(|name| self.function(name.parse().ok()?)).collect();
         functions.sort_by_key(|function| function.address);
         functions
+    }
+
+    /// Whether there is a PCI function, behind an IOMMU or not.
+    pub fn has_function(&self, address: Bdf) -> bool {
+        self.list(&format!("bus/pci/devices/{address}")).is_ok()
     }
 
     fn function(&self, address: Bdf) -> Option<Function> {
@@ -152,10 +158,19 @@ impl System {
         self.read(&file).is_ok_and(|text| text.lines().any(|line| line.ends_with(" direct")))
     }
 
-    /// How many devices are in the IOMMU group of a device.
-    pub fn group_size(&self, address: Bdf) -> usize {
+    /// The other devices in the IOMMU group of a device, and the names of their drivers.
+    pub fn siblings(&self, address: Bdf) -> Vec<(Bdf, Option<String>)> {
         let folder = format!("bus/pci/devices/{address}/iommu_group/devices");
-        self.list(&folder).map_or(0, |devices| devices.len())
+        let names = self.list(&folder).unwrap_or_default();
+        let others = names.iter().filter_map(|name| name.parse().ok()).filter(|it| *it != address);
+        let driver = |it: Bdf| self.link(&format!("bus/pci/devices/{it}/driver")).ok();
+        others.map(|it| (it, driver(it).map(|path| last_name(&path)))).collect()
+    }
+
+    /// Whether the kernel has a device node for a function that is with VFIO, wherever it may be: it has
+    /// none without `CONFIG_VFIO_DEVICE_CDEV`.
+    pub fn has_node(&self, address: Bdf, number: u32) -> bool {
+        self.read(&format!("bus/pci/devices/{address}/vfio-dev/vfio{number}/dev")).is_ok()
     }
 
     /// A number in a file below `/sys`, in hexadecimal with or without `0x`.

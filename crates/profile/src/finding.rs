@@ -52,6 +52,8 @@ pub enum Cause {
     },
     /// It was not tried, since this other one is not there.
     Needs(Capability),
+    /// The kernel drives no IOMMU.
+    NoIommu,
 }
 
 impl fmt::Display for Cause {
@@ -60,6 +62,7 @@ impl fmt::Display for Cause {
             Self::Refused { call, errno } => write!(f, "{call} = {errno}"),
             Self::Silent { call, what } => write!(f, "{call} succeeds, but {what}"),
             Self::Needs(other) => write!(f, "needs {other}"),
+            Self::NoIommu => f.write_str("there is no IOMMU that the kernel drives"),
         }
     }
 }
@@ -204,6 +207,7 @@ fn write_cause(cause: &Cause) -> TomlValue {
         }
         Cause::Silent { call, what } => vec![("call", call.clone()), ("silent", what.clone())],
         Cause::Needs(other) => vec![("needs", other.to_string())],
+        Cause::NoIommu => vec![("missing", "iommu".to_owned())],
     };
     let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
     pairs.collect::<Toml>().into()
@@ -302,6 +306,11 @@ pub(crate) fn read_value(
 fn read_cause(table: &Table<'_, '_>) -> Result<Cause> {
     if let Some(needs) = table.get("needs") {
         return Ok(Cause::Needs(capability::named(&needs)?));
+    }
+    if let Some(missing) = table.get("missing") {
+        return missing
+            .one_of("thing that a host may lack", &[("iommu", ())])
+            .map(|()| Cause::NoIommu);
     }
     let call = table.need("call")?.string()?.to_owned();
     if let Some(what) = table.get("silent") {

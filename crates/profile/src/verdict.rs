@@ -157,9 +157,29 @@ impl Verdict {
     }
 }
 
+/// Of several devices' profiles that in which a requirement is met, or the least of it is missing; without
+/// a requirement, that of the device that can do most. Of equal ones the first; none of none.
+pub fn best_of(profiles: Vec<Profile>, requirement: Option<&Requirement>) -> Option<Profile> {
+    let lack = |profile: &Profile| match requirement {
+        Some(requirement) => {
+            let verdict = Verdict::of(requirement, profile);
+            (verdict.missing.len(), verdict.unknown.len())
+        }
+        None => {
+            let present =
+                |(_, finding): &(Capability, &Finding)| matches!(finding, Finding::Present(_));
+            (usize::MAX - profile.findings().filter(present).count(), 0)
+        }
+    };
+    profiles.into_iter().min_by_key(lack)
+}
+
 /// What would provide a need on a host that has it not: only what is not proven to be there.
 fn remedies(need: &Need, finding: &Finding, profile: &Profile) -> Vec<Remedy> {
     let (capability, host) = (need.capability, &profile.host);
+    if matches!(finding, Finding::Absent(Cause::NoIommu)) {
+        return vec![Remedy::Hardware(format!("an IOMMU that is switched on: {}", need.value))];
+    }
     if capability == Capability::Iommu {
         return vec![Remedy::Hardware(format!("an IOMMU of another kind: {}", need.value))];
     }

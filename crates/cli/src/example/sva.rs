@@ -36,15 +36,18 @@ fn guest_sva(mut sva: GuestSva) -> Step<()> {
     let none = || io::Error::other("the device has no PASID left");
     let pasid = sva.alloc_pasid().ok_or_else(none).at("taking a PASID")?;
     say("PASID", format!("{} for a process of the guest", pasid.number()));
-    let table = GuestTable { address: MEMORY, width: 48 };
+    let table = GuestTable::four_levels(MEMORY).at("naming the page table")?;
     let binding = sva.bind(pasid, table).at("binding the page table")?;
     let pasid = binding.pasid().number();
     say("bind", format!("PASID {pasid} walks the guest's page table at {MEMORY:#x}"));
-    let pages = Invalidation::Pages { start: 0x7000, count: 3 };
+    let pages = Invalidation::Range { start: 0x7000, length: 3 * 4096 };
     sva.invalidate(&binding, pages).at("invalidating")?;
     say("invalidate", "3 pages from 0x7000, which the guest has changed");
-    let waiting = sva.next_fault().at("reading page faults")?.len();
-    say("page faults", format!("{waiting} wait"));
+    let waiting = sva.next_fault().at("reading page faults")?;
+    say(
+        "page faults",
+        waiting.map_or("none wait".to_owned(), |it| format!("{} wait", it.faults.len())),
+    );
     let pasid = sva.unbind(binding).at("unbinding the page table")?;
     say("unbind", format!("PASID {} is free again", pasid.number()));
     sva.free_pasid(pasid);

@@ -3,18 +3,16 @@
 use std::env;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{self, Child, Command};
 use std::thread;
 
-use client::{Iommu, SharedBuffer, adopt};
+use crate::ROLE;
+use client::{Iommu, SharedBuffer};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use uapi::iommufd::*;
-
-use crate::ROLE;
 
 /// The descriptor that a child inherits, and its number among the callers.
 const DESCRIPTOR: &str = "SOFTIOMMU_TEST_FD";
@@ -50,6 +48,8 @@ fn wrong<T>(what: &str) -> io::Result<T> {
 
 fn inherited() -> io::Result<Iommu> {
     let number = env::var(DESCRIPTOR).ok().and_then(|number| number.parse().ok());
+    // SAFETY: the parent left it open for this process, whose only owner this is.
+    let adopt = |number| unsafe { OwnedFd::from_raw_fd(number) };
     number.map(|number| Iommu::from(adopt(number))).ok_or(io::ErrorKind::NotFound.into())
 }
 
@@ -72,33 +72,17 @@ fn finished(mut child: Child) -> io::Result<()> {
 }
 
 fn alloc(iommu: &Iommu) -> io::Result<u32> {
-    let mut cmd = iommu_ioas_alloc { size: 12, ..Default::default() };
-    iommu.call(&mut cmd)?;
-    if cmd.out_ioas_id == 0 { wrong("an IOAS without an ID") } else { Ok(cmd.out_ioas_id) }
-}
-
-fn destroy(iommu: &Iommu, id: u32) -> io::Result<()> {
-    iommu.call(&mut iommu_destroy { size: 8, id }).map(drop)
-}
-
-fn map(iommu: &Iommu, ioas: u32, buffer: &SharedBuffer, iova: u64, length: u64) -> io::Result<()> {
-    let mut cmd = iommu_ioas_map {
-        size: 40,
-        flags: IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE,
-        ioas_id: ioas,
-        user_va: buffer.address(),
-        length,
-        iova,
-        ..Default::default()
-    };
-    iommu.call(&mut cmd)?;
-    if cmd.iova == iova { Ok(()) } else { wrong("another IOVA than asked for") }
+    match iommu.ioas()? {
+        0 => wrong("an IOAS without an ID"),
+        ioas => Ok(ioas),
+    }
 }
 
 fn unmap(iommu: &Iommu, ioas: u32, iova: u64, length: u64) -> io::Result<()> {
-    let mut cmd = iommu_ioas_unmap { size: 24, ioas_id: ioas, iova, length };
-    iommu.call(&mut cmd)?;
-    if cmd.length == length { Ok(()) } else { wrong("another length than was mapped") }
+    match iommu.unmap(ioas, iova, length)? {
+        unmapped if unmapped == length => Ok(()),
+        _ => wrong("another length than was mapped"),
+    }
 }
 
 /// Two threads and two processes on one descriptor, each with IOVAs and lengths of its own.
@@ -115,37 +99,23 @@ fn share() -> io::Result<()> {
 }
 
 fn call_in_turn(iommu: &Iommu, ioas: u32, callers: [u64; 2]) -> io::Result<()> {
-    let buffer = SharedBuffer::new(1 << 16)?;
-    let address = buffer.address();
     thread::scope(|scope| {
-        let threads =
-            callers.map(|caller| scope.spawn(move || rounds(iommu, ioas, address, caller)));
+        let threads = callers.map(|caller| scope.spawn(move || rounds(iommu, ioas, caller)));
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|_| wrong("a thread panicked")))
     })
 }
 
-fn rounds(iommu: &Iommu, ioas: u32, address: u64, caller: u64) -> io::Result<()> {
+fn rounds(iommu: &Iommu, ioas: u32, caller: u64) -> io::Result<()> {
+    let buffer = SharedBuffer::new(1 << 16)?;
     for round in 0..ROUNDS {
         let length = 4096 * (1 + (round + caller) % 8);
         let iova = ((caller + 1) << 32) + (round % 16) * 0x10_0000;
-        let mut cmd = iommu_ioas_map {
-            size: 40,
-            flags: IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE,
-            ioas_id: ioas,
-            user_va: address,
-            length,
-            iova,
-            ..Default::default()
-        };
-        iommu.call(&mut cmd)?;
-        if cmd.iova != iova {
-            return wrong("another caller's IOVA");
-        }
+        iommu.map(ioas, iova, &buffer, length)?;
         let own = alloc(iommu)?;
         unmap(iommu, ioas, iova, length)?;
-        destroy(iommu, own)?;
+        iommu.destroy(own)?;
     }
     Ok(())
 }
@@ -159,9 +129,9 @@ fn pass() -> io::Result<()> {
     let received = Iommu::from(over_a_socket(copy)?);
     drop(iommu);
     // the same open file still: the child's IOAS is there, and the first one
-    destroy(&received, first)?;
-    destroy(&received, first + 1)?;
-    match destroy(&received, first + 2) {
+    received.destroy(first)?;
+    received.destroy(first + 1)?;
+    match received.destroy(first + 2) {
         Err(error) if error.raw_os_error() == Some(2) => Ok(()),
         _ => wrong("an IOAS that nobody made"),
     }
@@ -216,7 +186,7 @@ fn map_for_ever(iommu: &Iommu, ioas: u32) -> io::Result<()> {
     let base = u64::from(process::id()) << 24;
     loop {
         for page in 0..16 {
-            map(iommu, ioas, &buffer, base + page * 4096, 4096)?;
+            iommu.map(ioas, base + page * 4096, &buffer, 4096)?;
         }
         unmap(iommu, ioas, base, 16 * 4096)?;
     }

@@ -63,6 +63,25 @@ fn statuses_and_messages() {
     let bad = file("bad.toml", &format!("{head}needs = [\"nesting-parrent\"]\n"));
     let good = file("good.toml", &format!("{head}needs = [{{ pasid-width = 16 }}]\n"));
     let bad_profile = file("profile.toml", "[host]\nname = \"h\"\n[present]\npasid-with = 3\n");
+    let unit = "name = \"m\"\nsummary = \"s\"\n[[iommu]]\nname = \"dmar0\"\nkind = \"intel-vtd\"\n\
+                address = 0xfed90000\nversion = \"6.0\"\ncap = 0x19ed008c40780c66\n\
+                ecap = 0x3ef9ea6f050df\n";
+    let device = |number: u8, rest: &str| {
+        format!(
+            "[[device]]\naddress = \"{number}:0.0\"\niommu = \"dmar0\"\nvendor = 1\ndevice = 1\n{rest}\n"
+        )
+    };
+    let (faulting, wide) =
+        (device(1, "ats = true\npri = true"), device(2, "pasid = { width = 20 }"));
+    let two = file("two.toml", &format!("{unit}{faulting}{wide}"));
+    let group = [device(1, "group = 5"), device(2, "group = 5")].concat();
+    let open = file("open.toml", &format!("{unit}interrupt_remapping = false\n{group}"));
+    let lonely = file("lonely.toml", unit);
+    let without =
+        file("without.toml", "[host]\nname = \"h\"\n[absent]\niommu = { missing = \"iommu\" }\n");
+    let (two, open, lonely) =
+        (two.to_str().unwrap(), open.to_str().unwrap(), lonely.to_str().unwrap());
+    let without = without.to_str().unwrap();
     let (bad, good) = (bad.to_str().unwrap(), good.to_str().unwrap());
     let bad_profile = bad_profile.to_str().unwrap();
     #[rustfmt::skip] // one command line, one line
@@ -83,6 +102,14 @@ fn statuses_and_messages() {
         (&["check", bad, "--machine", "spr"],                              2, "bad.toml:5: `variant[0].needs[0]` is \"nesting-parrent\": no such capability; did you mean \"nesting-parent\"?"),
         (&["check", "guest-sva", "--profile", bad_profile],                2, "profile.toml:4: unknown key `present.pasid-with`; did you mean `pasid-width`?"),
         (&["check", "guest-sva", "--profile", "/no/such.toml"],            2, "/no/such.toml: No such file or directory"),
+        (&["check", "pasid", "--machine", two],                            0, "pasid on m, Linux 7.3, device 0000:02:00.0: satisfied"),
+        (&["check", "page-faults", "--machine", two],                      0, "page-faults on m, Linux 7.3, device 0000:01:00.0: satisfied"),
+        (&["probe", "--machine", two],                                     0, "of 2 devices this is 0000:0"),
+        (&["probe", "--machine", two, "--format", "nfd"],                  0, "softiommu.pasid=true"),
+        (&["check", "passthrough", "--machine", open],                     1, "a setting: interrupt remapping"),
+        (&["check", "passthrough", "--machine", lonely],                   2, "no device behind an IOMMU is with VFIO"),
+        (&["check", "passthrough", "--machine", "none", "--device", "9:0.0"], 2, "0000:09:00.0 is no device behind an IOMMU here"),
+        (&["check", "guest-sva", "--profile", without],                    1, "guest-sva on h: NOT satisfied: there is no IOMMU that its kernel drives"),
         (&["check", "--matrix", "guest-sva"],                              0, "6.15 to 7.3   yes"),
         (&["compare", "spr@6.15", "spr@6.13"],                             1, "spr@6.13 lacks something that spr@6.15 has"),
         (&["compare", "spr@6.13", "spr@6.15"],                             0, "spr@6.15 has all that spr@6.13 has, and more"),
@@ -101,6 +128,22 @@ fn statuses_and_messages() {
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains(message), "{arguments:?}: {said}");
         assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {said}");
+    }
+}
+
+/// Where descriptors have run out nothing is known, and nobody else's descriptor is touched.
+#[test]
+fn want_is_no_verdict() {
+    let run = Run::new("want");
+    for most in 4..12 {
+        let script = format!("exec 0<&-; ulimit -n {most}; exec \"$0\" check passthrough --host");
+        let output = run.command(&["--", "sh", "-c", &script, SOFTIOMMU]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let status = output.status.code();
+        assert!(matches!(status, Some(0 | 2 | 125 | 127)), "{most}: {status:?} {said}");
+        if status == Some(2) {
+            assert!(said.contains("EMFILE, which tells nothing"), "{most}: {said}");
+        }
     }
 }
 

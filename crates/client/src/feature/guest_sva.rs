@@ -11,15 +11,16 @@ use profile::machine::Vendor;
 use uapi::iommufd::*;
 use zerocopy::IntoBytes;
 
-use super::faults::{PageFault, PageFaults, Response};
-use super::nested::{
-    GuestTable, Invalidation, STREAM, TLBI_NSNH_ALL, Way, invalidate_smmuv3, invalidate_vtd,
-    stage1, stage1_ste,
-};
+use super::faults::{FaultGroup, PageFaults, Response};
+use super::nested::{Way, five_levels, invalidate_smmuv3, invalidate_vtd};
 use super::pasid::FreePasids;
 use super::passthrough::map;
 use super::{Feature, shipped};
 use crate::SharedBuffer;
+use crate::guest::{
+    CONTEXT_LOG2, FiveLevels, GuestTable, Invalidation, PAGE, command, context_descriptor,
+    stream_table_entry,
+};
 use crate::session::{Failed, Queue, Session, Table};
 
 /// See [`GuestSva`].
@@ -35,6 +36,7 @@ pub struct GuestSva {
     session: Session,
     ioas: u32,
     parent: u32,
+    five_levels: Option<FiveLevels>,
     faults: PageFaults,
     free: FreePasids,
     contexts: Contexts,
@@ -52,6 +54,16 @@ pub struct Binding {
     hwpt: Option<u32>,
 }
 
+/// A page table was not bound; the PASID is still reserved.
+#[derive(Debug, thiserror::Error)]
+#[error("PASID {} is not bound: {reason}", pasid.0)]
+pub struct NotBound {
+    /// The PASID, to be tried again or freed.
+    pub pasid: Pasid,
+    /// The call that failed.
+    pub reason: Failed,
+}
+
 /// Where PASIDs find their tables.
 #[derive(Debug)]
 enum Contexts {
@@ -61,9 +73,8 @@ enum Contexts {
     Smmuv3 { viommu: u32, table: SharedBuffer, _events: Queue },
 }
 
-/// log2 of context descriptors in the table, and bytes of each (SMMUv3 5.4).
+/// log2 of the most context descriptors in the table.
 const CONTEXTS_LOG2: u32 = 8;
-const CONTEXT: usize = 64;
 
 /// Room for the table of context descriptors, at the end of the guest-physical addresses.
 const CONTEXTS_ROOM: u64 = 1 << 20;
@@ -83,7 +94,8 @@ impl Feature for GuestSvaFeature {
 
     #[expect(private_interfaces, reason = "only this crate makes features")]
     fn set_up(&self, session: Session, iommu: Option<Vendor>) -> Result<GuestSva, Failed> {
-        let (info, _) = session.hw_info()?;
+        let told = session.hw_info()?;
+        let width = u32::from(told.0.out_max_pasid_log2);
         let faults = PageFaults::new(session.fault_queue()?);
         let ioas = session.ioas()?;
         let by_kernel = iommu != Some(Vendor::ArmSmmuv3);
@@ -92,38 +104,39 @@ impl Feature for GuestSvaFeature {
         let parent = session.hwpt(ioas, Table { flags, ..Table::default() })?;
         let way = Way::set_up(&session, parent, iommu)?;
         session.attach(parent, None)?;
-        let last = session.iova_ranges(ioas)?.iter().map(|range| range.last).max();
-        let end = last.map_or(0, |last| last.min(MEMORY_MAX - 1) + 1);
-        let contexts_at = end.saturating_sub(CONTEXTS_ROOM);
-        let contexts = match way {
-            Way::Vtd => Contexts::Vtd,
+        let (width, contexts) = match way {
+            Way::Vtd => (width, Contexts::Vtd),
             Way::Smmuv3 { viommu } => {
-                set_up_contexts(&session, (ioas, contexts_at), viommu, &faults)?
+                // the SMMU takes no table that is larger than it counts (SMMUv3 5.2, S1CDMax)
+                let width = width.min(CONTEXTS_LOG2);
+                (width, set_up_contexts(&session, ioas, width, viommu, &faults)?)
             }
         };
-        let width = match contexts {
-            Contexts::Vtd => info.out_max_pasid_log2.into(),
-            Contexts::Smmuv3 { .. } => CONTEXTS_LOG2.min(info.out_max_pasid_log2.into()),
-        };
-        Ok(GuestSva { session, ioas, parent, faults, free: FreePasids::new(width), contexts })
+        let free = FreePasids::new(width);
+        let five_levels = five_levels(&told);
+        Ok(GuestSva { session, ioas, parent, five_levels, faults, free, contexts })
     }
 }
 
-/// Puts the device on a stream table entry with an empty table of context descriptors.
+/// Puts the device on a stream table entry with an empty table of `1 << width` context descriptors.
 fn set_up_contexts(
     session: &Session,
-    (ioas, at): (u32, u64),
+    ioas: u32,
+    width: u32,
     viommu: u32,
     faults: &PageFaults,
 ) -> Result<Contexts, Failed> {
-    let table = SharedBuffer::new(CONTEXT << CONTEXTS_LOG2);
+    let last = session.iova_ranges(ioas)?.iter().map(|range| range.last).max();
+    let end = last.map_or(0, |last| last.min(MEMORY_MAX - 1) + 1);
+    let at = end.saturating_sub(CONTEXTS_ROOM);
+    let table = SharedBuffer::new(1 << (width + CONTEXT_LOG2));
     let table = table.map_err(|error| Failed::new("mmap", &error))?;
     map(session, ioas, at, &table)?;
-    let ste = iommu_hwpt_arm_smmuv3 { ste: stage1_ste(at, CONTEXTS_LOG2) };
+    let ste = stream_table_entry(at, width);
     let data = Some((IOMMU_HWPT_DATA_ARM_SMMUV3, ste.as_bytes()));
     let nested = session.hwpt(viommu, Table { data, fault: Some(faults.id()), flags: 0 })?;
     session.attach(nested, None)?;
-    invalidate_smmuv3(session, viommu, &[[TLBI_NSNH_ALL, 0]])?;
+    invalidate_smmuv3(session, viommu, &[command::FORGET_ALL])?;
     let events = session.veventq(viommu, EVENTS)?;
     Ok(Contexts::Smmuv3 { viommu, table, _events: events })
 }
@@ -133,6 +146,11 @@ impl GuestSva {
     /// reach, nor above 2^39: a table of ours may be there.
     pub fn map(&self, address: u64, buffer: &SharedBuffer) -> Result<(), Failed> {
         map(&self.session, self.ioas, address, buffer)
+    }
+
+    /// What tables of five levels take, where the IOMMU walks them.
+    pub fn five_levels(&self) -> Option<FiveLevels> {
+        self.five_levels
     }
 
     /// Reserves a PASID; none when all are in use.
@@ -147,38 +165,43 @@ impl GuestSva {
 
     /// Lets a PASID walk a guest's page table: on VT-d a first-stage table, on SMMUv3 a stage-1 table of
     /// the 4 KiB granule.
-    pub fn bind(&mut self, pasid: Pasid, table: GuestTable) -> Result<Binding, Failed> {
-        match &self.contexts {
-            Contexts::Vtd => {
-                let stage1 = stage1(table);
-                let hwpt = self.session.hwpt(
-                    self.parent,
-                    Table {
-                        flags: IOMMU_HWPT_ALLOC_PASID,
-                        fault: Some(self.faults.id()),
-                        data: Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes())),
-                    },
-                )?;
-                self.session.attach(hwpt, Some(pasid.0))?;
-                Ok(Binding { pasid, hwpt: Some(hwpt) })
-            }
+    pub fn bind(&mut self, pasid: Pasid, table: GuestTable) -> Result<Binding, NotBound> {
+        let bound = match &self.contexts {
+            Contexts::Vtd => self.bind_vtd(&pasid, table).map(Some),
             Contexts::Smmuv3 { .. } => {
-                self.set_context(pasid.0, context_descriptor(pasid.0, table))?;
-                Ok(Binding { pasid, hwpt: None })
+                self.set_context(pasid.0, context_descriptor(pasid.0, table)).map(|()| None)
             }
+        };
+        match bound {
+            Ok(hwpt) => Ok(Binding { pasid, hwpt }),
+            Err(reason) => Err(NotBound { pasid, reason }),
         }
+    }
+
+    fn bind_vtd(&self, pasid: &Pasid, table: GuestTable) -> Result<u32, Failed> {
+        let first_stage = table.first_stage();
+        let hwpt = self.session.hwpt(
+            self.parent,
+            Table {
+                flags: IOMMU_HWPT_ALLOC_PASID,
+                fault: Some(self.faults.id()),
+                data: Some((IOMMU_HWPT_DATA_VTD_S1, first_stage.as_bytes())),
+            },
+        )?;
+        self.session.attach_new(hwpt, Some(pasid.0))?;
+        Ok(hwpt)
     }
 
     /// Tells the IOMMU what the guest changed in a bound table.
     pub fn invalidate(&self, binding: &Binding, what: Invalidation) -> Result<(), Failed> {
         match (&self.contexts, binding.hwpt) {
             (Contexts::Smmuv3 { viommu, .. }, _) => {
-                let asid = u64::from(binding.pasid.0) << 48;
-                let commands = match what {
-                    Invalidation::Pages { start, count } if count <= MAX_COMMANDS => (0..count)
-                        .map(|page| [TLBI_NH_VA | asid, start.wrapping_add(page << 12)])
+                let asid = binding.pasid.0;
+                let commands = match what.pages() {
+                    Some((start, count)) if count <= MAX_COMMANDS => (0..count)
+                        .map(|page| command::forget_page(asid, start + page * PAGE))
                         .collect(),
-                    _ => vec![[TLBI_NH_ASID | asid, 0]],
+                    _ => vec![command::forget_table(asid)],
                 };
                 invalidate_smmuv3(&self.session, *viommu, &commands)
             }
@@ -188,16 +211,17 @@ impl GuestSva {
     }
 
     /// The page requests that have come. See [`PageFaults::next`].
-    pub fn next_fault(&self) -> io::Result<Vec<PageFault>> {
+    pub fn next_fault(&self) -> io::Result<Option<FaultGroup>> {
         self.faults.next()
     }
 
-    /// Answers the group of a request. See [`PageFaults::respond`].
-    pub fn respond(&self, fault: &PageFault, response: Response) -> io::Result<()> {
-        self.faults.respond(fault, response)
+    /// Answers a group of requests. See [`PageFaults::respond`].
+    pub fn respond(&self, group: FaultGroup, response: Response) -> io::Result<()> {
+        self.faults.respond(group, response)
     }
 
-    /// Takes a guest's page table away; requests that wait are answered as invalid.
+    /// Takes a guest's page table away; requests that wait are answered as invalid. Where that fails the
+    /// PASID stays bound, as long as the device is open.
     pub fn unbind(&mut self, binding: Binding) -> Result<Pasid, Failed> {
         match binding.hwpt {
             Some(hwpt) => {
@@ -212,12 +236,20 @@ impl GuestSva {
     /// Writes a context descriptor, and tells the SMMU so.
     fn set_context(&self, pasid: u32, words: [u64; 8]) -> Result<(), Failed> {
         let Contexts::Smmuv3 { viommu, table, .. } = &self.contexts else { return Ok(()) };
-        table.store_at(pasid as usize * CONTEXT, words.as_bytes());
-        let asid = u64::from(pasid) << 48;
-        let commands = [[CFGI_CD_ALL | STREAM << 32, 0], [TLBI_NH_ASID | asid, 0]];
+        let at = (pasid as usize) << CONTEXT_LOG2;
+        // the word that makes it valid comes last, and goes first
+        if words[0] == 0 {
+            table.store_at(at, &[0; 8]);
+        }
+        table.store_at(at + 8, words[1..].as_bytes());
+        table.store_at(at, words[0].as_bytes());
+        let commands = [command::FORGET_CONTEXTS, command::forget_table(pasid)];
         invalidate_smmuv3(&self.session, *viommu, &commands)
     }
 }
+
+/// More pages than this are cheaper forgotten all together.
+const MAX_COMMANDS: u64 = 32;
 
 impl Pasid {
     /// The number that the device shall use.
@@ -231,26 +263,4 @@ impl Binding {
     pub fn pasid(&self) -> &Pasid {
         &self.pasid
     }
-}
-
-/// Commands of a guest's queue (SMMUv3 4.3 and 4.4).
-const CFGI_CD_ALL: u64 = 0x06;
-const TLBI_NH_ASID: u64 = 0x11;
-const TLBI_NH_VA: u64 = 0x12;
-
-/// More pages than this are cheaper forgotten all together.
-const MAX_COMMANDS: u64 = 32;
-
-/// A context descriptor of a stage-1 table (SMMUv3 5.4.1): 4 KiB granule, lower half of the addresses.
-fn context_descriptor(pasid: u32, table: GuestTable) -> [u64; 8] {
-    const VALID: u64 = 1 << 31;
-    const AARCH64: u64 = 1 << 41;
-    const NO_UPPER_HALF: u64 = 1 << 30;
-    const RECORD_AND_ABORT: u64 = 1 << 45 | 1 << 46;
-    const OUTPUT_48_BITS: u64 = 5 << 32;
-    const WRITE_BACK: u64 = 0xff;
-    let size = u64::from(64_u32.saturating_sub(table.width)) & 0x3f;
-    let asid = u64::from(pasid) << 48;
-    let head = VALID | AARCH64 | NO_UPPER_HALF | RECORD_AND_ABORT | OUTPUT_48_BITS;
-    [head | size | asid, table.address, 0, WRITE_BACK, 0, 0, 0, 0]
 }

@@ -2,12 +2,15 @@
 
 use profile::Requirement;
 use profile::machine::Vendor;
+use profile::registers::vtd;
 use uapi::iommufd::*;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::passthrough::map;
 use super::{Feature, shipped};
 use crate::SharedBuffer;
+use crate::guest::command::{self, Command};
+use crate::guest::{FiveLevels, GuestTable, Invalidation, STREAM, stream_table_entry};
 use crate::session::{Failed, Session, Table};
 
 /// See [`Nested`].
@@ -24,32 +27,9 @@ pub struct Nested {
     ioas: u32,
     parent: u32,
     way: Way,
+    five_levels: Option<FiveLevels>,
     /// The guest's table, if it has one.
     table: Option<u32>,
-}
-
-/// A guest's own page table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuestTable {
-    /// Guest-physical address: on VT-d of the root of a first-stage table, on SMMUv3 of a context
-    /// descriptor.
-    pub address: u64,
-    /// Bits of input address: 48, or 57 where the IOMMU has five levels.
-    pub width: u32,
-}
-
-/// What a guest changed in its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invalidation {
-    /// Anything.
-    All,
-    /// The entries of some pages of 4096 bytes.
-    Pages {
-        /// The first byte.
-        start: u64,
-        /// How many pages.
-        count: u64,
-    },
 }
 
 /// How a vendor's tables are named.
@@ -60,9 +40,6 @@ pub(super) enum Way {
     /// With a virtual SMMU, which knows the device by an ID.
     Smmuv3 { viommu: u32 },
 }
-
-/// The ID of the device on the virtual SMMU.
-pub(super) const STREAM: u64 = 1;
 
 impl Way {
     /// Makes what is needed before a table; the device is attached to the parent.
@@ -85,13 +62,13 @@ impl Feature for NestedFeature {
 
     #[expect(private_interfaces, reason = "only this crate makes features")]
     fn set_up(&self, session: Session, iommu: Option<Vendor>) -> Result<Nested, Failed> {
-        session.hw_info()?;
+        let five_levels = five_levels(&session.hw_info()?);
         let ioas = session.ioas()?;
         let flags = IOMMU_HWPT_ALLOC_NEST_PARENT;
         let parent = session.hwpt(ioas, Table { flags, ..Table::default() })?;
         let way = Way::set_up(&session, parent, iommu)?;
         session.attach(parent, None)?;
-        Ok(Nested { session, ioas, parent, way, table: None })
+        Ok(Nested { session, ioas, parent, way, five_levels, table: None })
     }
 }
 
@@ -101,21 +78,27 @@ impl Nested {
         map(&self.session, self.ioas, address, buffer)
     }
 
-    /// Puts the device on a guest's table, in place of the one before.
+    /// What tables of five levels take, where the IOMMU walks them.
+    pub fn five_levels(&self) -> Option<FiveLevels> {
+        self.five_levels
+    }
+
+    /// Puts the device on a guest's table, in place of the one before. On SMMUv3, where a stream table
+    /// entry leads to it, what is at the address is a context descriptor.
     pub fn set_table(&mut self, table: GuestTable) -> Result<(), Failed> {
+        let first_stage = table.first_stage();
+        let ste = stream_table_entry(first_stage.pgtbl_addr, 0);
         let hwpt = match self.way {
             Way::Vtd => {
-                let stage1 = stage1(table);
-                let data = Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes()));
+                let data = Some((IOMMU_HWPT_DATA_VTD_S1, first_stage.as_bytes()));
                 self.session.hwpt(self.parent, Table { data, ..Table::default() })?
             }
             Way::Smmuv3 { viommu } => {
-                let ste = iommu_hwpt_arm_smmuv3 { ste: stage1_ste(table.address, 0) };
                 let data = Some((IOMMU_HWPT_DATA_ARM_SMMUV3, ste.as_bytes()));
                 self.session.hwpt(viommu, Table { data, ..Table::default() })?
             }
         };
-        self.session.attach(hwpt, None)?;
+        self.session.attach_new(hwpt, None)?;
         match self.table.replace(hwpt) {
             Some(old) => self.session.destroy(old),
             None => Ok(()),
@@ -128,23 +111,19 @@ impl Nested {
             (_, None) => Ok(()),
             (Way::Vtd, Some(table)) => invalidate_vtd(&self.session, table, what),
             (Way::Smmuv3 { viommu }, _) => {
-                invalidate_smmuv3(&self.session, viommu, &[[TLBI_NSNH_ALL, 0]])
+                invalidate_smmuv3(&self.session, viommu, &[command::FORGET_ALL])
             }
         }
     }
 }
 
-/// A guest's first-stage table.
-pub(super) fn stage1(table: GuestTable) -> iommu_hwpt_vtd_s1 {
-    let GuestTable { address, width } = table;
-    iommu_hwpt_vtd_s1 { pgtbl_addr: address, addr_width: width, ..Default::default() }
-}
-
-/// A stream table entry whose context descriptors are a linear table of `1 << log2` of them.
-pub(super) fn stage1_ste(context_descriptors: u64, log2: u32) -> [u64; 2] {
-    const VALID: u64 = 1;
-    const STAGE1: u64 = 5 << 1;
-    [VALID | STAGE1 | context_descriptors | u64::from(log2) << 59, 0]
+/// Whether the IOMMU walks guests' tables of five levels: only VT-d does, by CAP.
+pub(super) fn five_levels((info, data): &(iommu_hw_info, Vec<u8>)) -> Option<FiveLevels> {
+    if info.out_data_type != IOMMU_HW_INFO_TYPE_INTEL_VTD {
+        return None;
+    }
+    let (registers, _) = iommu_hw_info_vtd::read_from_prefix(data).ok()?;
+    vtd::FS5LP.is_set(registers.cap_reg).then(FiveLevels::proven)
 }
 
 pub(super) fn invalidate_vtd(
@@ -152,28 +131,23 @@ pub(super) fn invalidate_vtd(
     table: u32,
     what: Invalidation,
 ) -> Result<(), Failed> {
-    let (addr, npages) = match what {
-        Invalidation::All => (0, u64::MAX),
-        Invalidation::Pages { count: 0, .. } => return Ok(()),
-        Invalidation::Pages { start, count } => (start, count),
+    let (addr, npages) = match what.pages() {
+        None => (0, u64::MAX),
+        Some((_, 0)) => return Ok(()),
+        Some(pages) => pages,
     };
     let request = iommu_hwpt_vtd_s1_invalidate { addr, npages, ..Default::default() };
     session.invalidate(table, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, &[request])
 }
 
-/// All translations of a guest (SMMUv3 4.4.4).
-pub(super) const TLBI_NSNH_ALL: u64 = 0x30;
-
 /// Hands a guest's commands over.
 pub(super) fn invalidate_smmuv3(
     session: &Session,
     viommu: u32,
-    commands: &[[u64; 2]],
+    commands: &[Command],
 ) -> Result<(), Failed> {
     if commands.is_empty() {
         return Ok(());
     }
-    let commands: Vec<_> =
-        commands.iter().map(|cmd| iommu_viommu_arm_smmuv3_invalidate { cmd: *cmd }).collect();
-    session.invalidate(viommu, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, &commands)
+    session.invalidate(viommu, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, commands)
 }

@@ -61,9 +61,15 @@ impl Pasids {
     fn attach_to(&self, pasid: u32) -> Result<PasidSpace, Failed> {
         let ioas = self.session.ioas()?;
         let flags = IOMMU_HWPT_ALLOC_PASID;
-        let hwpt = self.session.hwpt(ioas, Table { flags, ..Table::default() })?;
-        self.session.attach(hwpt, Some(pasid))?;
-        Ok(PasidSpace { pasid, ioas, hwpt })
+        let made = self.session.hwpt(ioas, Table { flags, ..Table::default() });
+        let attached = made.and_then(|hwpt| {
+            self.session.attach_new(hwpt, Some(pasid))?;
+            Ok(PasidSpace { pasid, ioas, hwpt })
+        });
+        if attached.is_err() {
+            let _ = self.session.destroy(ioas);
+        }
+        attached
     }
 
     /// Places a buffer at an IOVA of a PASID, for reads and writes by the device.

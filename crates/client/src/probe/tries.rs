@@ -7,19 +7,12 @@ use zerocopy::IntoBytes;
 
 use super::{absent, found, silent};
 use crate::SharedBuffer;
+use crate::guest::{GuestTable, PAGE, STREAM, command, stream_table_entry};
 use crate::session::{Failed, Queue, Result, Session, Table};
 
-/// The PASID, the stream ID and the IOVA of the tries.
-pub const PASID: u32 = 1;
-const VIRTUAL_ID: u64 = 1;
+/// The PASID and the IOVA of the tries.
+const PASID: u32 = 1;
 const IOVA: u64 = 0x10_0000;
-const PAGE: u64 = 4096;
-
-/// A stage-1 STE, valid, of a context descriptor table at [`IOVA`].
-const STAGE1_STE: [u64; 2] = [1 | 5 << 1 | IOVA, 0];
-
-/// `CMDQ_OP_TLBI_NSNH_ALL`, which an SMMUv3 narrows to the guest that gives it.
-const INVALIDATE_ALL: u64 = 0x30;
 
 /// Does something in an IOAS that goes again.
 pub fn with_ioas<T>(session: &Session, act: impl FnOnce(u32) -> Result<T>) -> Result<T> {
@@ -88,9 +81,10 @@ pub fn read_only(session: &Session, ioas: u32, page: &SharedBuffer) -> Result<()
     session.unmap(ioas, iova, PAGE).map(drop)
 }
 
-/// An empty first-stage table at [`IOVA`].
-fn stage1() -> iommu_hwpt_vtd_s1 {
-    iommu_hwpt_vtd_s1 { pgtbl_addr: IOVA, addr_width: 48, ..Default::default() }
+/// The empty table at [`IOVA`].
+fn first_stage() -> iommu_hwpt_vtd_s1 {
+    let table = GuestTable::four_levels(IOVA);
+    table.map(GuestTable::first_stage).unwrap_or_default()
 }
 
 /// What was found, in the order of the calls.
@@ -99,7 +93,7 @@ pub type Findings = Vec<(Capability, Finding)>;
 /// VT-d: a guest's first stage is named with its parent.
 pub fn nested_vtd(session: &Session, parent: u32, queue: Option<&Queue>) -> Findings {
     let mut findings = Vec::new();
-    let stage1 = stage1();
+    let stage1 = first_stage();
     let data = Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes()));
     let nested = on_table(session, parent, Table { data, ..Table::default() }, parent, |nested| {
         let kind = IOMMU_HWPT_INVALIDATE_DATA_VTD_S1;
@@ -163,16 +157,15 @@ pub fn nested_smmuv3(
     }
     findings.push((Capability::ViommuArmSmmuv3, Finding::Present(Value::Flag)));
     let kind = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
-    let command = iommu_viommu_arm_smmuv3_invalidate { cmd: [INVALIDATE_ALL, 0] };
-    let invalidated = session.invalidate(viommu, kind, &[command]);
+    let invalidated = session.invalidate(viommu, kind, &[command::FORGET_ALL]);
     findings.push((Capability::InvalidateArmSmmuv3, found(invalidated)));
     let events = session.veventq(viommu, 1).and_then(|queue| queue.end(&session.iommu));
     findings.push((Capability::VeventqArmSmmuv3, found(events)));
-    match session.vdevice(viommu, VIRTUAL_ID) {
+    match session.vdevice(viommu, STREAM) {
         Err(failed) => findings.push((Capability::Vdevice, absent(failed))),
         Ok(vdevice) => {
             findings.push((Capability::Vdevice, Finding::Present(Value::Flag)));
-            let ste = iommu_hwpt_arm_smmuv3 { ste: STAGE1_STE };
+            let ste = stream_table_entry(IOVA, 0);
             let data = Some((IOMMU_HWPT_DATA_ARM_SMMUV3, ste.as_bytes()));
             let table = Table { data, ..Table::default() };
             let nested = on_table(session, viommu, table, parent, |_| ());
@@ -191,7 +184,7 @@ pub fn nested_smmuv3(
 
 /// A guest's first stage under a PASID, the device itself being attached to the parent.
 pub fn nested_pasid(session: &Session, parent: u32, fault: Option<u32>) -> Result<()> {
-    let stage1 = stage1();
+    let stage1 = first_stage();
     let data = Some((IOMMU_HWPT_DATA_VTD_S1, stage1.as_bytes()));
     let nested = session.hwpt(parent, Table { flags: IOMMU_HWPT_ALLOC_PASID, fault, data })?;
     let attached = session.attach(nested, Some(PASID));

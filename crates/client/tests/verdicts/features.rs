@@ -1,9 +1,10 @@
 //! The calls that the value of each feature offers, and that none of them is refused.
 
 use client::feature::*;
-use client::{Failed, SharedBuffer, System};
-use profile::{Kernel, Machine};
+use client::{Device, Failed, NotNegotiated, SharedBuffer, System};
+use profile::{Kernel, Machine, Requirement, Verdict};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use uapi::Errno;
 
 const PAGE: u64 = 4096;
@@ -37,7 +38,9 @@ fn page() -> SharedBuffer {
     SharedBuffer::new(PAGE as usize).unwrap()
 }
 
-const TABLE: GuestTable = GuestTable { address: AT, width: 48 };
+fn table() -> GuestTable {
+    GuestTable::four_levels(AT).unwrap()
+}
 
 pub fn passthrough(device: &Passthrough) -> Result<(), Failed> {
     let page = page();
@@ -57,7 +60,7 @@ pub fn migration(device: &Migratable) -> Result<(), Failed> {
 pub fn faults(device: &FaultingDevice) -> Result<(), Failed> {
     let page = page();
     device.map(AT, &page)?;
-    assert_eq!(device.faults().next().unwrap(), []);
+    assert_eq!(device.faults().next().unwrap(), None);
     Ok(())
 }
 
@@ -71,93 +74,176 @@ pub fn pasids(device: &mut Pasids) -> Result<(), Failed> {
 pub fn nested(device: &mut Nested) -> Result<(), Failed> {
     let page = page();
     device.map(AT, &page)?;
-    device.set_table(TABLE)?;
+    device.set_table(table())?;
     device.invalidate(Invalidation::All)?;
-    device.invalidate(Invalidation::Pages { start: 0, count: 1 })?;
-    device.set_table(TABLE)
+    device.invalidate(Invalidation::Range { start: 0, length: PAGE })?;
+    device.set_table(table())
 }
 
 pub fn guest_sva(device: &mut GuestSva) -> Result<(), Failed> {
     let page = page();
     device.map(AT, &page)?;
     let pasid = device.alloc_pasid().expect("a PASID");
-    let binding = device.bind(pasid, TABLE)?;
-    device.invalidate(&binding, Invalidation::Pages { start: 0x1000, count: 3 })?;
+    let binding = device.bind(pasid, table()).map_err(|it| it.reason)?;
+    device.invalidate(&binding, Invalidation::Range { start: 0x1000, length: 3 * PAGE })?;
     device.invalidate(&binding, Invalidation::All)?;
-    assert_eq!(device.next_fault().unwrap(), []);
+    assert_eq!(device.next_fault().unwrap(), None);
     let pasid = device.unbind(binding)?;
     device.free_pasid(pasid);
     Ok(())
 }
 
-/// What a program may do next with guest SVA.
+/// What a program does next; each feature makes of it what it can.
 #[derive(Clone, Copy, Debug)]
-enum Step {
-    Bind { width_57: bool, address: u64 },
-    Invalidate { which: usize, start: u64, count: u64 },
-    Unbind { which: usize },
-    NextFault,
+struct Step {
+    what: usize,
+    page: u64,
+    count: u64,
+    which: usize,
+    five_levels: bool,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let address = (0..1_u64 << 36).prop_map(|page| page << 12);
-    let step = prop_oneof![
-        (any::<bool>(), address).prop_map(|(width_57, address)| Step::Bind { width_57, address }),
-        (any::<usize>(), 0..1_u64 << 36, 0..100_u64).prop_map(|(which, page, count)| {
-            Step::Invalidate { which, start: page << 12, count }
-        }),
-        any::<usize>().prop_map(|which| Step::Unbind { which }),
-        Just(Step::NextFault),
-    ];
-    prop::collection::vec(step, 1..40)
+    let step = (any::<usize>(), 0..1_u64 << 40, 0..100_u64, any::<usize>(), any::<bool>());
+    let step = step.prop_map(|(what, page, count, which, five_levels)| Step {
+        what,
+        page,
+        count,
+        which,
+        five_levels,
+    });
+    prop::collection::vec(step, 1..30)
 }
 
-/// Whether a refusal is one that asking is there to prevent.
-fn is_incompatible(failed: &Failed) -> bool {
-    [Errno::ENOTTY, Errno::EOPNOTSUPP, Errno::E2BIG, Errno::EINVAL].contains(&failed.errno)
+impl Step {
+    /// An address that every device reaches, with no reserved one near.
+    fn iova(&self) -> u64 {
+        (1 + self.page % 0x1_0000) * PAGE
+    }
+
+    /// A table anywhere in guest-physical addresses.
+    fn table(&self, five_levels: Option<FiveLevels>) -> GuestTable {
+        let root = self.page * PAGE;
+        let table = match five_levels {
+            Some(proof) if self.five_levels => GuestTable::five_levels(root, proof),
+            _ => GuestTable::four_levels(root),
+        };
+        table.unwrap()
+    }
+
+    fn invalidation(&self) -> Invalidation {
+        match self.five_levels {
+            true => Invalidation::Range { start: self.page * 16 + 1, length: self.count * 1000 },
+            false => Invalidation::All,
+        }
+    }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+/// Makes the calls of a feature, in any order.
+fn play(device: &Device, feature: FeatureName, steps: &[Step]) -> Result<(), Failed> {
+    let page = page();
+    match feature {
+        FeatureName::Passthrough => {
+            let given = given(device.negotiate(&PASSTHROUGH));
+            steps.iter().try_for_each(|step| {
+                match step.what % 2 {
+                    0 => given.map(step.iova(), &page),
+                    _ => given.unmap(step.iova(), PAGE).map(drop),
+                }
+                .or_else(taken_or_free)
+            })
+        }
+        FeatureName::LiveMigration => {
+            let given = given(device.negotiate(&LIVE_MIGRATION));
+            steps.iter().try_for_each(|step| match step.what % 4 {
+                0 => given.map(step.iova(), &page).or_else(taken_or_free),
+                1 => given.start(),
+                2 => given.stop(),
+                _ => given.written(step.iova(), PAGE * (1 + step.count)).map(drop),
+            })
+        }
+        FeatureName::PageFaults => {
+            let given = given(device.negotiate(&PAGE_FAULTS));
+            steps.iter().try_for_each(|step| {
+                assert_eq!(given.faults().next().unwrap(), None);
+                given.map(step.iova(), &page).or_else(taken_or_free)
+            })
+        }
+        FeatureName::Pasid => {
+            let mut given = given(device.negotiate(&PASIDS));
+            let mut spaces = Vec::new();
+            steps.iter().try_for_each(|step| match (step.what % 3, spaces.len()) {
+                (0, _) | (_, 0) => given.attach().map(|space| spaces.extend(space)),
+                (1, some) => {
+                    given.map(&spaces[step.which % some], step.iova(), &page).or_else(taken_or_free)
+                }
+                (_, some) => given.detach(spaces.swap_remove(step.which % some)),
+            })
+        }
+        FeatureName::Nested => {
+            let mut given = given(device.negotiate(&NESTED));
+            steps.iter().try_for_each(|step| match step.what % 3 {
+                0 => given.map(step.iova(), &page).or_else(taken_or_free),
+                1 => given.set_table(step.table(given.five_levels())),
+                _ => given.invalidate(step.invalidation()),
+            })
+        }
+        FeatureName::GuestSva => play_guest_sva(given(device.negotiate(&GUEST_SVA)), steps),
+    }
+}
 
-    #[test]
-    fn what_was_given_is_not_refused(steps in steps()) {
-        for (machine, kernel) in [("spr", "6.15"), ("spr", "7.3"), ("grace", "6.17"), ("grace", "7.3")] {
-            let machine = Machine::by_name(machine).unwrap();
-            let kernel = Kernel::by_name(kernel).unwrap();
+fn play_guest_sva(mut given: GuestSva, steps: &[Step]) -> Result<(), Failed> {
+    let page = page();
+    let mut bindings = Vec::new();
+    steps.iter().try_for_each(|step| match (step.what % 4, bindings.len()) {
+        (0, _) => {
+            assert_eq!(given.next_fault().unwrap(), None);
+            given.map(step.iova(), &page).or_else(taken_or_free)
+        }
+        (1, _) | (_, 0) => {
+            let Some(pasid) = given.alloc_pasid() else { return Ok(()) };
+            let bound = given.bind(pasid, step.table(given.five_levels()));
+            bound.map(|binding| bindings.push(binding)).map_err(|it| it.reason)
+        }
+        (2, some) => given.invalidate(&bindings[step.which % some], step.invalidation()),
+        (_, some) => {
+            let binding = bindings.swap_remove(step.which % some);
+            given.unbind(binding).map(|pasid| given.free_pasid(pasid))
+        }
+    })
+}
+
+fn given<T>(negotiated: Result<Result<T, Verdict>, NotNegotiated>) -> T {
+    negotiated.unwrap().unwrap()
+}
+
+/// That something is mapped there already, or nothing is, is the program's own doing.
+fn taken_or_free(failed: Failed) -> Result<(), Failed> {
+    if [Errno::EEXIST, Errno::ENOENT].contains(&failed.errno) { Ok(()) } else { Err(failed) }
+}
+
+#[test]
+fn what_was_given_is_not_refused() {
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(6));
+    let mut given = 0;
+    for machine in Machine::all().iter().filter(|machine| !machine.devices.is_empty()) {
+        for kernel in Kernel::all() {
             let system = System::software(machine, kernel).unwrap();
             let device = system.device(machine.devices[0].address);
-            let wide = device.probe().unwrap();
-            let wide = wide.value(profile::Capability::GuestAddressWidth);
-            let wide = wide == Some(&profile::finding::Value::Number(57));
-            let mut sva = device.negotiate(&GUEST_SVA).unwrap().unwrap();
-            let mut bindings = Vec::new();
-            for step in &steps {
-                let done = match *step {
-                    Step::Bind { width_57, address } => {
-                        let Some(pasid) = sva.alloc_pasid() else { continue };
-                        let width = if width_57 && wide { 57 } else { 48 };
-                        sva.bind(pasid, GuestTable { address, width }).map(|it| bindings.push(it))
-                    }
-                    _ if bindings.is_empty() => continue,
-                    Step::Invalidate { which, start, count } => {
-                        let binding = &bindings[which % bindings.len()];
-                        sva.invalidate(binding, Invalidation::Pages { start, count })
-                    }
-                    Step::Unbind { which } => {
-                        let binding = bindings.swap_remove(which % bindings.len());
-                        sva.unbind(binding).map(|pasid| sva.free_pasid(pasid))
-                    }
-                    Step::NextFault => {
-                        prop_assert_eq!(sva.next_fault().unwrap(), []);
-                        Ok(())
-                    }
-                };
-                if let Err(failed) = done {
-                    prop_assert!(!is_incompatible(&failed), "{failed}");
-                    prop_assert!(false, "{failed}");
+            for requirement in Requirement::all() {
+                if !device.check(requirement).is_ok_and(|verdict| verdict.is_satisfied()) {
+                    continue;
                 }
+                given += 1;
+                let name = &requirement.name;
+                let played = runner.run(&steps(), |steps| {
+                    let done = play(&device, FeatureName::of(name), &steps);
+                    done.map_err(|failed| TestCaseError::fail(failed.to_string()))
+                });
+                played
+                    .unwrap_or_else(|wrong| panic!("{name} on {} {kernel}: {wrong}", machine.name));
             }
         }
     }
+    assert!(given > 150, "{given} features were given");
 }

@@ -32,17 +32,13 @@ pub fn guest_sva_table() -> String {
         let surveyed = survey(requirement, machine, None);
         let spans = surveyed.map(|it| it.spans()).expect("a process may look at itself");
         for span in spans {
-            let kernels = match span.first == span.last {
-                true => span.first.to_string(),
-                false => format!("{} to {}", span.first, span.last),
-            };
             let mark = match span.outcome {
                 Outcome::Satisfied => "**yes**",
                 Outcome::Missing => "no",
                 Outcome::Unknown => "not known",
             };
             let name = &machine.name;
-            table += &format!("| `{name}` | {kernels} | {mark} | {} |\n", span.reason);
+            table += &format!("| `{name}` | {span} | {mark} | {} |\n", span.reason);
         }
     }
     table
