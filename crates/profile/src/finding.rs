@@ -141,12 +141,13 @@ impl Profile {
         }
     }
 
-    /// The call or the lack from which the absence of a capability follows, and whose it is.
+    /// The call or the lack from which the absence of a capability follows, and whose it is. A capability
+    /// needs only earlier ones, so this ends.
     pub fn root(&self, capability: Capability) -> Option<(Capability, &Cause)> {
         let mut at = capability;
         loop {
             match self.findings.get(&at)? {
-                Finding::Absent(Cause::Needs(other)) if *other != at => at = *other,
+                Finding::Absent(Cause::Needs(other)) if *other < at => at = *other,
                 Finding::Absent(cause) => return Some((at, cause)),
                 _ => return None,
             }
@@ -254,7 +255,9 @@ fn read(file: &Table<'_, '_>) -> Result<Profile> {
         const INSTEAD: &str = "what is not there goes to [absent]";
         read_value(capability, value, INSTEAD).map(Finding::Present)
     })?;
-    each("absent", |_, value| value.table(read_cause).map(Finding::Absent))?;
+    each("absent", |capability, value| {
+        value.table(|table| read_cause(capability, table)).map(Finding::Absent)
+    })?;
     each("unknown", |_, value| Ok(Finding::Unknown(value.string()?.to_owned())))?;
     Ok(profile)
 }
@@ -303,9 +306,13 @@ pub(crate) fn read_value(
     }
 }
 
-fn read_cause(table: &Table<'_, '_>) -> Result<Cause> {
+fn read_cause(of: Capability, table: &Table<'_, '_>) -> Result<Cause> {
     if let Some(needs) = table.get("needs") {
-        return Ok(Cause::Needs(capability::named(&needs)?));
+        let other = capability::named(&needs)?;
+        if other >= of {
+            return Err(needs.bad(format!("must be a capability that comes before {of}")));
+        }
+        return Ok(Cause::Needs(other));
     }
     if let Some(missing) = table.get("missing") {
         return missing
@@ -364,6 +371,16 @@ mod tests {
     }
 
     #[test]
+    fn a_circle_of_absences_ends() {
+        let mut profile = sample();
+        let needs = |other| Finding::Absent(Cause::Needs(other));
+        profile.set(Capability::NestingParent, needs(Capability::Bind));
+        profile.set(Capability::Bind, needs(Capability::NestingParent));
+        let root = profile.root(Capability::NestingVtdS1).map(|(of, _)| of);
+        assert_eq!(root, Some(Capability::Bind));
+    }
+
+    #[test]
     fn wrong_files_are_named() {
         const HEAD: &str = "[host]\nname = \"h\"\n";
         #[rustfmt::skip] // one file, one line
@@ -375,6 +392,8 @@ mod tests {
             ("[absent]\nbind = { call = \"c\" }",   "p.toml:4: `absent.bind.errno` is missing"),
             ("[absent]\nbind = { call = \"c\", errno = \"EINVALID\" }", "p.toml:4: `absent.bind.errno` is \"EINVALID\": no such error number; did you mean \"EINVAL\"?"),
             ("[absent]\nbind = { needs = \"iommuf\" }", "p.toml:4: `absent.bind.needs` is \"iommuf\": no such capability; did you mean \"iommufd\"?"),
+            ("[absent]\nbind = { needs = \"bind\" }", "p.toml:4: `absent.bind.needs` is \"bind\": must be a capability that comes before bind"),
+            ("[absent]\nnesting-parent = { needs = \"bind\" }\nbind = { needs = \"nesting-parent\" }", "p.toml:5: `absent.bind.needs` is \"nesting-parent\": must be a capability that comes before bind"),
             ("[present]\nbind = true\n[unknown]\nbind = \"x\"", "p.toml:6: `unknown.bind` is \"x\": it is in another table already"),
             ("[present]\nhw-info = \"intel-vdt\"",  "p.toml:4: `present.hw-info` is \"intel-vdt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
             ("[presnt]\nbind = true",               "p.toml:3: unknown key `presnt`; did you mean `present`?"),
