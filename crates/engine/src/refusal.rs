@@ -231,6 +231,14 @@ pub enum Refusal {
     /// No memory, or memory that a test made fail.
     #[error("out of memory")]
     NoMemory,
+    /// More memory than Linux allocates in one piece.
+    #[error("{field} {value:#x} takes more memory than the kernel gives in one piece")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
     /// Reads and writes of this file come in whole records from its start.
     #[error("{count} bytes are no whole number of {record}-byte records")]
     NoWholeRecords {
@@ -292,7 +300,7 @@ impl Refusal {
             Self::WrongFile { .. }                         => Errno::EBADFD,
             Self::NotOpen { .. }                           => Errno::EBADF,
             Self::NoDescriptor { errno }                   => *errno,
-            Self::NoMemory                                 => Errno::ENOMEM,
+            Self::NoMemory | Self::TooLarge { .. }         => Errno::ENOMEM,
             Self::NoWholeRecords { .. }                    => Errno::ESPIPE,
             Self::NoRegion { .. }                          => Errno::ENXIO,
             Self::OutOfRange { .. }                        => Errno::ERANGE,

@@ -245,12 +245,7 @@ impl Handler for Invalidate {
                 return refuse("entry_num", cmd.entry_num.into(), "must be at most 524288");
             }
         }
-        let requests = Requests {
-            kind: cmd.data_type,
-            va: cmd.data_uptr,
-            entry_len: cmd.entry_len,
-            count: cmd.entry_num,
-        };
+        let requests = Requests::of(&cmd);
         let mut state = call.context.state.lock();
         let (done, result) = invalidate(&mut state, &mut call.task, cmd.hwpt_id, requests)?;
         call.cmd.entry_num = done;

@@ -12,12 +12,14 @@
 //! | [`amd`] | `drivers/iommu/amd` |
 //! | [`riscv`] | `drivers/iommu/riscv` |
 //!
-//! [`identifiers`] are the numbers by which hardware tells domains apart, of which there are few.
+//! [`identifiers`] are the numbers by which hardware tells domains apart, of which there are few;
+//! [`requests`] are the arrays of a program's invalidations.
 //!
 //! *What it doesn't do yet*: walk tables. A device does no DMA.
 
 pub(crate) mod amd;
 mod identifiers;
+mod requests;
 pub(crate) mod riscv;
 pub(crate) mod selftest;
 pub(crate) mod smmuv3;
@@ -31,6 +33,7 @@ use profile::machine;
 use profile::{Kernel, Machine, Quirk};
 
 pub(crate) use identifiers::Identifier;
+pub(crate) use requests::{Handled, Requests};
 
 use crate::Refusal;
 use crate::device::NO_PASID;
@@ -203,31 +206,6 @@ pub(crate) struct HwInfo {
     pub capabilities: u64,
     pub max_pasid_log2: u8,
 }
-
-/// An array of invalidation requests in the caller's memory (`struct iommu_user_data_array`).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Requests {
-    pub kind: u32,
-    pub va: u64,
-    pub entry_len: u32,
-    pub count: u32,
-}
-
-impl Requests {
-    pub fn wrong_kind(self) -> Refusal {
-        let rule = "another type than the hardware's";
-        Refusal::Invalid { field: "data_type", value: self.kind.into(), rule }
-    }
-
-    /// One request, as user data.
-    pub fn at(self, index: u32) -> UserData {
-        let offset = u64::from(self.entry_len) * u64::from(index);
-        UserData { kind: self.kind, va: self.va.wrapping_add(offset), len: self.entry_len }
-    }
-}
-
-/// How many requests were handled before the first refusal.
-pub(crate) type Handled = (u32, Result<(), Refusal>);
 
 /// A vIOMMU as the hardware made it.
 #[derive(Debug, Default)]

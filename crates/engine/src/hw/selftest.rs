@@ -27,7 +27,7 @@ use super::{
 use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::objects::ObjectId;
-use crate::task::{Task, UserData, load_struct};
+use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
 /// All powers of two from 2 KiB that three levels of tables of 512 entries can hold.
@@ -268,16 +268,15 @@ impl Hardware for Selftest {
         requests: Requests,
         apply: &mut ApplyToDevice<'_>,
     ) -> Handled {
-        let known = requests.kind == IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST;
+        const KIND: u32 = IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST;
         // no requests at all ask whether the type is known
-        match (requests.count, known) {
-            (0, true) => return (0, Ok(())),
-            (_, false) => return (0, Err(requests.wrong_kind())),
-            _ => {}
+        if requests.count == 0 && requests.kind == KIND {
+            return (0, Ok(()));
         }
-        // all are read before the first is handled
-        let read = load_requests(task, requests);
-        let Ok(commands) = read else { return (0, read.map(drop)) };
+        let commands: Vec<iommu_viommu_invalidate_selftest> = match requests.load_all(task, KIND) {
+            Ok(commands) => commands,
+            Err(refused) => return refused,
+        };
         for (done, command) in (0..).zip(&commands) {
             if let Err(refusal) = check(command.flags, command.cache_id, MOCK_DEV_CACHE_ID_MAX) {
                 return (done, Err(refusal));
@@ -379,22 +378,6 @@ impl MockDevice {
 
 /// Reads all requests of a vIOMMU, whatever length each has
 /// (`iommu_copy_struct_from_full_user_array`).
-fn load_requests(
-    task: &mut Task<'_>,
-    requests: Requests,
-) -> Result<Vec<iommu_viommu_invalidate_selftest>, Refusal> {
-    task.allocate()?;
-    let mut commands = Vec::new();
-    for index in 0..requests.count {
-        let data = requests.at(index);
-        let known = size_of::<iommu_viommu_invalidate_selftest>();
-        let command =
-            load_struct(&**task.memory(), data.va, data.len as usize, known, "data_uptr")?;
-        commands.push(command);
-    }
-    Ok(commands)
-}
-
 fn check(flags: u32, id: u32, max: u32) -> Result<(), Refusal> {
     if flags & !IOMMU_TEST_INVALIDATE_FLAG_ALL != 0 {
         return Err(unsupported("flags", flags));

@@ -22,8 +22,9 @@ use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
     IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_TYPE_ARM_SMMUV3, IOMMU_HW_INFO_TYPE_DEFAULT,
     IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
-    IOMMU_HWPT_DATA_ARM_SMMUV3, IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3,
-    iommu_hwpt_arm_smmuv3,
+    IOMMU_HWPT_DATA_ARM_SMMUV3, IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+    IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3, iommu_hwpt_arm_smmuv3,
+    iommu_viommu_arm_smmuv3_invalidate,
 };
 use zerocopy::IntoBytes;
 
@@ -407,9 +408,11 @@ impl Hardware for Smmuv3 {
         requests: Requests,
         apply: &mut ApplyToDevice<'_>,
     ) -> Handled {
-        let commands = match self.load_commands(task, requests) {
+        const KIND: u32 = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
+        let commands: Vec<iommu_viommu_arm_smmuv3_invalidate> = match requests.load_all(task, KIND)
+        {
             Ok(commands) => commands,
-            Err(refusal) => return (0, Err(refusal)),
+            Err(refused) => return refused,
         };
         for (index, command) in (0..).zip(commands) {
             if let Err(refusal) = self.check_command(command.cmd, apply) {

@@ -2,12 +2,10 @@
 
 use profile::Quirk;
 use profile::registers::smmuv3::*;
-use uapi::iommufd::{IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, iommu_viommu_arm_smmuv3_invalidate};
 
 use super::Smmuv3;
 use crate::Refusal;
-use crate::hw::{ApplyToDevice, Requests};
-use crate::task::{Task, load_struct};
+use crate::hw::ApplyToDevice;
 
 const CMDQ_OP_CFGI_CD: u64 = 0x05;
 const CMDQ_OP_CFGI_CD_ALL: u64 = 0x06;
@@ -37,29 +35,6 @@ const ADDRESS: u64 = !0xfff;
 const SIZE: u64 = 0x3f;
 
 impl Smmuv3 {
-    /// Reads all commands before the first is handled.
-    pub(super) fn load_commands(
-        &self,
-        task: &mut Task<'_>,
-        requests: Requests,
-    ) -> Result<Vec<iommu_viommu_arm_smmuv3_invalidate>, Refusal> {
-        task.allocate()?;
-        if requests.kind != IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 {
-            return Err(requests.wrong_kind());
-        }
-        if requests.count == 0 {
-            let rule = "no commands; this is no question whether the type is known";
-            return Err(Refusal::Invalid { field: "entry_num", value: 0, rule });
-        }
-        let known = size_of::<iommu_viommu_arm_smmuv3_invalidate>();
-        (0..requests.count)
-            .map(|index| {
-                let data = requests.at(index);
-                load_struct(&**task.memory(), data.va, data.len as usize, known, "data_uptr")
-            })
-            .collect()
-    }
-
     /// `arm_vsmmu_convert_user_cmd`, since 7.3 after `arm_vsmmu_validate_user_cmd`.
     pub(super) fn check_command(
         &self,

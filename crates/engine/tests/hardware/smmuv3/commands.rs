@@ -1,6 +1,7 @@
 //! `IOMMU_HWPT_INVALIDATE` of a vIOMMU: commands of the guest's queue
 //! (`arm_vsmmu_cache_invalidate`).
 
+use mem::AddressSpace;
 use uapi::Errno;
 use uapi::iommufd::*;
 
@@ -168,6 +169,8 @@ fn order() {
     let noent = failed(Errno::ENOENT, 0);
     let fault = failed(Errno::EFAULT, 0);
     let limit = |before| [("6.13-7.1", before), ("7.2-", inval)];
+    /// Commands of 16 bytes in the largest piece of memory that the kernel gives.
+    const MOST: u32 = 262_144;
     type Change = fn(&mut iommu_hwpt_invalidate);
     #[rustfmt::skip] // one call, one line
     let rows: &[(&str, ByKernel<'_, Done>, Change)] = &[
@@ -185,6 +188,11 @@ fn order() {
         ("off the end",             &[("6.13-", fault)],                          |c| { c.data_uptr = MEMORY + 15 * 4096; c.entry_num = 257 }),
         ("too long an entry",       &limit(failed(Errno::E2BIG, 0)),              |c| c.entry_len = 4097),
         ("a page each",             &[("6.13-", ONE)],                            |c| c.entry_len = 4096),
+        ("4 MiB of commands",       &[("6.13-", fault)],                          |c| { c.entry_num = MOST; c.data_uptr = UNMAPPED }),
+        ("more, then type",         &[("6.13-", failed(Errno::ENOMEM, MOST + 1))], |c| { c.entry_num = MOST + 1; c.data_type = 0 }),
+        ("more of one byte",        &[("6.13-", failed(Errno::ENOMEM, MOST + 1))], |c| { c.entry_num = MOST + 1; c.entry_len = 1 }),
+        ("as many as can be",       &limit(failed(Errno::ENOMEM, u32::MAX)),      |c| c.entry_num = u32::MAX),
+        ("as many of nobody",       &[("6.13-7.1", noent), ("7.2-", inval)],      |c| { c.entry_num = u32::MAX; c.hwpt_id = NOBODY }),
     ];
     let mut table = Table::default();
     for (what, expected, change) in rows {
@@ -201,6 +209,21 @@ fn order() {
             host.invalidate_with(cmd)
         });
     }
+    table.row("4 MiB", &grace(&[]).machine(), &[("6.13-", (Ok(()), MOST))], |host| {
+        const FAR: u64 = 0x1000_0000;
+        let (hwpt_id, _) = guest(host);
+        let commands = command(NH_ALL, 0).repeat(MOST as usize);
+        host.client.memory.map(FAR, commands.len() as u64 / 4096, true);
+        host.client.memory.write(FAR, &commands).unwrap();
+        host.invalidate_with(iommu_hwpt_invalidate {
+            hwpt_id,
+            data_uptr: FAR,
+            data_type: 1,
+            entry_len: 16,
+            entry_num: MOST,
+            ..Default::default()
+        })
+    });
     // a vDEVICE that is gone is an unknown stream
     table.row(
         "stream of a vDEVICE that is gone",

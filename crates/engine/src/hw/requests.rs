@@ -1,0 +1,83 @@
+//! Arrays of invalidation requests in the caller's memory.
+//!
+//! A driver reads its requests one by one, each when it comes to it, or all before the first is handled.
+
+use uapi::iommufd::iommu_hwpt_invalidate;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::Refusal;
+use crate::task::{Task, UserData, load_struct};
+
+/// The most bytes that Linux allocates in one piece (`KMALLOC_MAX_SIZE`, with pages of 4 KiB and
+/// `CONFIG_ARCH_FORCE_MAX_ORDER` as it comes).
+const MOST_BYTES: usize = 4 << 20;
+
+/// An array of requests (`struct iommu_user_data_array`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requests {
+    pub kind: u32,
+    pub va: u64,
+    pub entry_len: u32,
+    pub count: u32,
+}
+
+/// How many requests were handled before the first refusal.
+pub(crate) type Handled = (u32, Result<(), Refusal>);
+
+impl Requests {
+    pub fn of(cmd: &iommu_hwpt_invalidate) -> Self {
+        let iommu_hwpt_invalidate { data_type, data_uptr, entry_len, entry_num, .. } = *cmd;
+        Self { kind: data_type, va: data_uptr, entry_len, count: entry_num }
+    }
+
+    pub fn wrong_kind(self) -> Refusal {
+        let rule = "another type than the hardware's";
+        Refusal::Invalid { field: "data_type", value: self.kind.into(), rule }
+    }
+
+    /// One request, as user data.
+    pub fn at(self, index: u32) -> UserData {
+        let offset = u64::from(self.entry_len) * u64::from(index);
+        UserData { kind: self.kind, va: self.va.wrapping_add(offset), len: self.entry_len }
+    }
+
+    /// All requests, in one piece of the kernel's memory. Where there is none for them, they all count as
+    /// handled.
+    pub fn load_all<T>(self, task: &mut Task<'_>, kind: u32) -> Result<Vec<T>, Handled>
+    where
+        T: FromBytes + IntoBytes + Immutable,
+    {
+        let room = match size_of::<T>() * self.count as usize {
+            0 => Ok(()),
+            1..=MOST_BYTES => task.allocate(),
+            _ => Err(Refusal::TooLarge { field: "entry_num", value: self.count.into() }),
+        };
+        room.map_err(|refusal| (self.count, Err(refusal)))?;
+        self.copy_all(task, kind).map_err(|refusal| (0, Err(refusal)))
+    }
+
+    /// `iommu_copy_struct_from_full_user_array`
+    fn copy_all<T>(self, task: &Task<'_>, kind: u32) -> Result<Vec<T>, Refusal>
+    where
+        T: FromBytes + IntoBytes + Immutable,
+    {
+        if self.kind != kind {
+            return Err(self.wrong_kind());
+        }
+        if self.count == 0 {
+            let rule = "no commands; this is no question whether the type is known";
+            return Err(Refusal::Invalid { field: "entry_num", value: 0, rule });
+        }
+        let (whole, memory) = (size_of::<T>(), task.memory());
+        if self.entry_len as usize != whole {
+            let load = |index| {
+                let UserData { va, len, .. } = self.at(index);
+                load_struct(&**memory, va, len as usize, whole, "data_uptr")
+            };
+            return (0..self.count).map(load).collect();
+        }
+        let mut all: Vec<T> = (0..self.count).map(|_| T::new_zeroed()).collect();
+        memory.read(self.va, all.as_mut_bytes()).map_err(Refusal::bad("data_uptr"))?;
+        Ok(all)
+    }
+}
