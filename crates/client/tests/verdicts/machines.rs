@@ -1,7 +1,7 @@
-//! Machines with one thing changed.
+//! Machines with something changed.
 
 use profile::Machine;
-use profile::machine::{Amd, ArmSmmuv3, Hardware, IntelVtd, Riscv};
+use profile::machine::{Amd, ArmSmmuv3, Hardware, IntelVtd};
 use profile::registers::{Field, amd, riscv, smmuv3, vtd};
 
 /// A machine, and what was changed of a shipped one.
@@ -12,14 +12,35 @@ pub struct Variation {
 
 /// Every shipped machine, as it is and with one thing changed.
 pub fn variations() -> Vec<Variation> {
+    each_machine(|machine| {
+        let mut changes = vec![("as it is".to_owned(), machine.clone())];
+        changes.extend(iommu_changes(machine));
+        changes.extend(device_changes(machine));
+        changes
+    })
+}
+
+/// Every shipped machine with registers as no hardware has them: all bits set, or those of one field.
+pub fn extremes() -> Vec<Variation> {
+    each_machine(|machine| {
+        let Some(iommu) = machine.iommus.first() else { return Vec::new() };
+        let full = with_registers(&iommu.hardware, |_, word| *word = u64::MAX);
+        let alone = fields(&iommu.hardware).iter().map(|field| {
+            let unit = with_registers(&iommu.hardware, |register, word| {
+                *word = if register == field.register() { mask(*field) } else { 0 };
+            });
+            (format!("with nothing but {}", field.name), unit)
+        });
+        let all = [("with every bit set".to_owned(), full)].into_iter().chain(alone);
+        all.map(|(change, hardware)| (change, with_hardware(machine, hardware))).collect()
+    })
+}
+
+fn each_machine(change: impl Fn(&Machine) -> Vec<(String, Machine)>) -> Vec<Variation> {
     let mut all = Vec::new();
     for machine in Machine::all() {
-        let mut add = |change: &str, machine: Machine| {
-            all.push(Variation { name: format!("{} {change}", machine.name), machine });
-        };
-        add("as it is", machine.clone());
-        for (change, machine) in iommu_changes(machine).into_iter().chain(device_changes(machine)) {
-            add(&change, machine);
+        for (change, changed) in change(machine) {
+            all.push(Variation { name: format!("{} {change}", machine.name), machine: changed });
         }
     }
     all
@@ -29,63 +50,78 @@ pub fn variations() -> Vec<Variation> {
 pub fn iommu_changes(machine: &Machine) -> Vec<(String, Machine)> {
     let Some(iommu) = machine.iommus.first() else { return Vec::new() };
     let mut changes = Vec::new();
-    let mut with = |change: String, hardware: Hardware| {
-        let mut changed = machine.clone();
-        changed.iommus[0].hardware = hardware;
-        changes.push((change, changed));
+    let mut with = |change: &str, hardware: Hardware| {
+        changes.push((change.to_owned(), with_hardware(machine, hardware)));
     };
+    for field in fields(&iommu.hardware) {
+        let unit = with_registers(&iommu.hardware, |register, word| {
+            *word &= if register == field.register() { !mask(*field) } else { u64::MAX };
+        });
+        with(&format!("without {}", field.name), unit);
+    }
     match iommu.hardware.clone() {
         Hardware::IntelVtd(unit) => {
-            for field in vtd::ALL {
-                let mut unit = unit.clone();
-                match field.register() {
-                    "CAP" => clear(&mut unit.cap, *field),
-                    _ => clear(&mut unit.ecap, *field),
-                }
-                with(format!("without {}", field.name), Hardware::IntelVtd(unit));
-            }
             let unit = IntelVtd { scalable_mode: false, ..unit };
-            with("without scalable mode".to_owned(), Hardware::IntelVtd(unit));
+            with("without scalable mode", Hardware::IntelVtd(unit));
         }
         Hardware::ArmSmmuv3(unit) => {
-            for field in smmuv3::ALL {
-                let mut unit = unit.clone();
-                let idr = &mut unit.idr[smmuv3::index(*field)];
-                let mut word = u64::from(*idr);
-                clear(&mut word, *field);
-                *idr = word as u32;
-                with(format!("without {}", field.name), Hardware::ArmSmmuv3(unit));
-            }
             smmuv3_switches(&unit).into_iter().for_each(|(change, unit)| {
-                with(change.to_owned(), Hardware::ArmSmmuv3(unit));
+                with(change, Hardware::ArmSmmuv3(unit));
             });
         }
         Hardware::Amd(unit) => {
-            for field in amd::ALL {
-                let mut unit = unit.clone();
-                match field.register() {
-                    "EFR" => clear(&mut unit.efr, *field),
-                    _ => clear(&mut unit.efr2, *field),
-                }
-                with(format!("without {}", field.name), Hardware::Amd(unit));
-            }
-            let la57 = Amd { cpu_la57: false, ..unit.clone() };
-            with("without LA57".to_owned(), Hardware::Amd(la57));
-            with("with iommufd".to_owned(), Hardware::Amd(Amd { iommufd: true, ..unit }));
+            with("without LA57", Hardware::Amd(Amd { cpu_la57: false, ..unit.clone() }));
+            with("with iommufd", Hardware::Amd(Amd { iommufd: true, ..unit }));
         }
-        Hardware::Riscv(unit) => {
-            for field in riscv::ALL {
-                let mut capabilities = unit.capabilities;
-                clear(&mut capabilities, *field);
-                let unit = Riscv { capabilities };
-                with(format!("without {}", field.name), Hardware::Riscv(unit));
-            }
-        }
+        Hardware::Riscv(_) => {}
     }
     let mut open = machine.clone();
     open.iommus[0].interrupt_remapping = false;
     changes.push(("without interrupt remapping".to_owned(), open));
     changes
+}
+
+fn with_hardware(machine: &Machine, hardware: Hardware) -> Machine {
+    let mut changed = machine.clone();
+    changed.iommus[0].hardware = hardware;
+    changed
+}
+
+/// A unit with other values of its registers, of which `change` is told the names.
+fn with_registers(hardware: &Hardware, change: impl Fn(&str, &mut u64)) -> Hardware {
+    let mut hardware = hardware.clone();
+    match &mut hardware {
+        Hardware::IntelVtd(unit) => {
+            change("CAP", &mut unit.cap);
+            change("ECAP", &mut unit.ecap);
+        }
+        Hardware::ArmSmmuv3(unit) => {
+            for (number, idr) in unit.idr.iter_mut().enumerate() {
+                let mut word = u64::from(*idr);
+                change(&format!("IDR{number}"), &mut word);
+                *idr = word as u32;
+            }
+        }
+        Hardware::Amd(unit) => {
+            change("EFR", &mut unit.efr);
+            change("EFR2", &mut unit.efr2);
+        }
+        Hardware::Riscv(unit) => change("capabilities", &mut unit.capabilities),
+    }
+    hardware
+}
+
+fn fields(hardware: &Hardware) -> &'static [Field] {
+    match hardware {
+        Hardware::IntelVtd(_) => vtd::ALL,
+        Hardware::ArmSmmuv3(_) => smmuv3::ALL,
+        Hardware::Amd(_) => amd::ALL,
+        Hardware::Riscv(_) => riscv::ALL,
+    }
+}
+
+fn mask(field: Field) -> u64 {
+    (u64::MAX >> (63 - (field.high - field.low))) << field.low
 }
 
 fn smmuv3_switches(unit: &ArmSmmuv3) -> Vec<(&'static str, ArmSmmuv3)> {
@@ -108,10 +144,6 @@ fn smmuv3_switches(unit: &ArmSmmuv3) -> Vec<(&'static str, ArmSmmuv3)> {
         ("as an MMU-700 r1p1", ArmSmmuv3 { iidr: 0x4871_143b, ..unit.clone() }),
         ("as an MMU-700 r0p0", ArmSmmuv3 { iidr: 0x4870_043b, ..unit.clone() }),
     ]
-}
-
-fn clear(register: &mut u64, field: Field) {
-    *register &= !((u64::MAX >> (63 - (field.high - field.low))) << field.low);
 }
 
 /// The capabilities of the device the other way, one after the other.

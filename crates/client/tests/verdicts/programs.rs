@@ -6,7 +6,7 @@ use profile::verdict::Outcome;
 use profile::{Kernel, Profile, Requirement, Verdict};
 
 use super::features::{self, FeatureName};
-use super::machines::{Variation, variations};
+use super::machines::{Variation, extremes, variations};
 
 /// What became of a program that makes the calls of a feature without asking.
 fn program(device: &Device, requirement: &str) -> Result<(), Failed> {
@@ -42,9 +42,19 @@ fn found(system: &System) -> Result<Profile, CannotAsk> {
 
 #[test]
 fn a_verdict_is_what_a_program_comes_to() {
+    compare_all(variations(), 5000);
+}
+
+#[test]
+fn a_verdict_on_registers_that_no_hardware_has() {
+    compare_all(extremes(), 3000);
+}
+
+/// Compares verdicts and programs on all these machines: at least so many.
+fn compare_all(machines: Vec<Variation>, least: usize) {
     let mut wrong = Vec::new();
     let mut count = 0;
-    for Variation { name, machine } in variations() {
+    for Variation { name, machine } in machines {
         for kernel in Kernel::all() {
             let system = System::software(&machine, kernel).unwrap();
             let profile = match found(&system) {
@@ -65,7 +75,7 @@ fn a_verdict_is_what_a_program_comes_to() {
             }
         }
     }
-    assert!(count > 5000, "{count} combinations");
+    assert!(count > least, "{count} combinations");
     assert!(
         wrong.is_empty(),
         "{} of {count}:\n{}",

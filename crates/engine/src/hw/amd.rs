@@ -118,10 +118,12 @@ impl Amd {
         self.own_dirty && self.has_v1()
     }
 
-    /// `iommu->iommu.max_pasids`: one less than a power of two.
+    /// `iommu->iommu.max_pasids`: one less than a power of two. More than 16 bits stop the kernel
+    /// (`PASID_MASK`, `iommu_init_pci`), so here there are no more.
     fn pasids(&self) -> u32 {
         let efr = self.unit.efr;
-        if GT.is_set(efr) { (2 << PASMAX.of(efr)) - 1 } else { 0 }
+        let bits = (PASMAX.of(efr) + 1).min(16);
+        if GT.is_set(efr) { (1 << bits) - 1 } else { 0 }
     }
 
     fn has_ats(&self, device: &machine::Device) -> bool {

@@ -345,6 +345,8 @@ fn capabilities() {
         ("PASIDs of 8 bits",  width("8"),                      &[("6.15-", (1, 8))]),
         ("PASmax 7",          genoa(efr::pasmax(7), 0),        &[("6.15-", (1, 7))]),
         ("PASmax 0",          genoa(efr::pasmax(0), 0),        &[("6.15-", (1, 0))]),
+        // which stops Linux
+        ("PASmax 31",         genoa(efr::pasmax(31), 0),       &[("6.15-", (1, 15))]),
         ("no PASIDs",         genoa(0, 0).unset("device", "pasid"), &[("6.15-", (1, 0))]),
         ("CPU five, v2 four", genoa(efr::GATS, 0),             &[("6.15-", (1, 15))]),
         ("no HD",             genoa(efr::HD, 0),               &[("6.7-6.11", (0, 0)), ("6.12", (0, 15)), ("6.13-6.14", (0, 0)), ("6.15-", (0, 15))]),
