@@ -8,6 +8,9 @@
 //!
 //! *What it doesn't do yet*: walk tables, cache.
 
+mod attach;
+mod unit;
+
 use std::ops::RangeInclusive;
 
 use profile::machine::{self, IntelVtd};
@@ -19,16 +22,15 @@ use uapi::iommufd::{
     IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17, IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
     IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID, IOMMU_HWPT_DATA_VTD_S1,
     IOMMU_HWPT_FAULT_ID_VALID, IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, IOMMU_VTD_INV_FLAGS_LEAF,
-    IOMMU_VTD_S1_EAFE, IOMMU_VTD_S1_SRE, iommu_hw_info_vtd, iommu_hwpt_vtd_s1,
-    iommu_hwpt_vtd_s1_invalidate,
+    iommu_hw_info_vtd, iommu_hwpt_vtd_s1, iommu_hwpt_vtd_s1_invalidate,
 };
 use zerocopy::IntoBytes;
 
 use super::identifiers::InUse;
 use super::{
     Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested, NestedRequest,
-    NestedView, PagingDomain, PagingRequest, PciState, Requests, Table as AnyTable, max_pasids,
-    pci, pci_mut, reaches_driver, unfit, unsupported,
+    NestedView, PagingDomain, PagingRequest, Requests, Table as AnyTable, max_pasids, pci, pci_mut,
+    reaches_driver, unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
@@ -36,8 +38,6 @@ use crate::task::Task;
 
 const PAGE_BITS: u32 = 12;
 const KIB4: u64 = 1 << PAGE_BITS;
-const MIB2: u64 = 1 << 21;
-const GIB1: u64 = 1 << 30;
 
 /// Where interrupt messages go; no IOVA (`intel_iommu_get_resv_regions`).
 const MESSAGES: RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
@@ -112,260 +112,6 @@ impl Vtd {
 
     fn has(&self, quirk: Quirk) -> bool {
         self.kernel.has(quirk)
-    }
-
-    /// `sm_supported`
-    fn scalable(&self) -> bool {
-        self.unit.scalable_mode && SMTS.is_set(self.unit.ecap)
-    }
-
-    /// `nested_supported`
-    fn nests(&self) -> bool {
-        self.scalable() && NEST.is_set(self.unit.ecap)
-    }
-
-    /// `ssads_supported`
-    fn tracks_dirty(&self) -> bool {
-        let walks = SMPWCS.is_set(self.unit.ecap) || !self.has(Quirk::VtdDirtyNeedsSmpwc);
-        self.scalable() && SSADS.is_set(self.unit.ecap) && walks
-    }
-
-    fn has_stage(&self, stage: Stage) -> bool {
-        match stage {
-            Stage::First => FSTS.is_set(self.unit.ecap),
-            Stage::Second => SSTS.is_set(self.unit.ecap),
-        }
-    }
-
-    /// `iommu_paging_structure_coherency`
-    fn coherent(&self) -> bool {
-        if self.scalable() { SMPWCS.is_set(self.unit.ecap) } else { C.is_set(self.unit.ecap) }
-    }
-
-    fn snoops(&self) -> bool {
-        SC.is_set(self.unit.ecap)
-    }
-
-    /// How many PASIDs the unit has (`alloc_iommu`, `drivers/iommu/intel/dmar.c`).
-    fn pasids(&self) -> u32 {
-        let ecap = self.unit.ecap;
-        if self.scalable() && PASID.is_set(ecap) { 2 << PSS.of(ecap) } else { 0 }
-    }
-
-    /// `info->ats_supported`
-    fn has_ats(&self, device: &machine::Device) -> bool {
-        DT.is_set(self.unit.ecap) && device.ats
-    }
-
-    /// `info->pri_supported`
-    fn has_pri(&self, device: &machine::Device) -> bool {
-        let ecap = self.unit.ecap;
-        let drains = PDS.is_set(ecap) || !self.has(Quirk::VtdPriNeedsPds);
-        self.scalable() && self.has_ats(device) && PRS.is_set(ecap) && drains && device.pri
-    }
-
-    /// The largest supported width of a second stage: 39, 48 or 57.
-    fn adjusted_width(&self, set: u64) -> Option<u32> {
-        let highest = [3, 2, 1].into_iter().find(|bit| set & (1 << bit) != 0)?;
-        Some(30 + 9 * highest)
-    }
-
-    /// Bits of input address of a paging domain, 0 when none is usable.
-    fn width(&self, stage: Stage) -> u32 {
-        let cap = self.unit.cap;
-        let (most, sagaw, five) = (MGAW.of(cap) as u32 + 1, SAGAW.of(cap), FS5LP.is_set(cap));
-        if !self.has(Quirk::VtdRealWidth) {
-            return 57;
-        }
-        if self.has(Quirk::VtdGenericPt) {
-            // compute_vasz_lg2_fs, compute_vasz_lg2_ss
-            return match stage {
-                Stage::First if most > 48 && five => most.min(57),
-                Stage::First => most.min(48),
-                Stage::Second if most > 48 && sagaw >= 8 => most.min(57),
-                Stage::Second if most > 39 && sagaw >= 4 => most.min(48),
-                Stage::Second if most > 30 && sagaw >= 2 => most.min(39),
-                Stage::Second => 0,
-            };
-        }
-        // paging_domain_alloc: one width for both stages
-        self.adjusted_width(self.usable_widths()).map_or(0, |width| width.min(most))
-    }
-
-    /// The widths that both stages have, as bits of CAP.SAGAW (`__iommu_calculate_sagaw`).
-    fn usable_widths(&self) -> u64 {
-        let (cap, ecap) = (self.unit.cap, self.unit.ecap);
-        let first = 0b0100 | if FS5LP.is_set(cap) { 0b1000 } else { 0 };
-        match (self.scalable() && FSTS.is_set(ecap), SSTS.is_set(ecap)) {
-            (false, _) => SAGAW.of(cap),
-            (true, false) => first,
-            (true, true) => first & SAGAW.of(cap),
-        }
-    }
-
-    fn page_sizes(&self, stage: Stage) -> u64 {
-        let cap = self.unit.cap;
-        match stage {
-            Stage::First => KIB4 | MIB2 | if FS1GP.is_set(cap) { GIB1 } else { 0 },
-            Stage::Second if self.has(Quirk::VtdGenericPt) => {
-                let sizes = [(1, MIB2), (2, GIB1)];
-                let has = |size: &&(u64, u64)| SSLPS.of(cap) & size.0 != 0;
-                sizes.iter().filter(has).fold(KIB4, |all, (_, size)| all | size)
-            }
-            // the highest bit counted, and beyond the second nothing did
-            Stage::Second => match SSLPS.of(cap) {
-                1 => KIB4 | MIB2,
-                2 | 3 => KIB4 | MIB2 | GIB1,
-                _ => KIB4,
-            },
-        }
-    }
-
-    /// Which stage a paging domain gets, by its flags; none when the hardware has none for it.
-    fn stage_for(&self, flags: u32) -> Option<Stage> {
-        let parent = flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0;
-        let dirty = flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0;
-        if (parent && !self.nests()) || (dirty && !self.tracks_dirty()) {
-            return None;
-        }
-        if !self.scalable() {
-            return Some(Stage::Second);
-        }
-        if !self.has(Quirk::VtdFirstStage) {
-            // first_level_by_default: only where no second stage is, in any unit
-            let only_first = FSTS.is_set(self.common_ecap) && !SSTS.is_set(self.common_ecap);
-            return match only_first && !self.has(Quirk::VtdRealWidth) {
-                true if parent || dirty => None,
-                true => Some(Stage::First),
-                false => Some(Stage::Second),
-            };
-        }
-        if parent || dirty {
-            return self.has_stage(Stage::Second).then_some(Stage::Second);
-        }
-        if self.has_stage(Stage::First) {
-            return Some(Stage::First);
-        }
-        if self.has_stage(Stage::Second) {
-            return Some(Stage::Second);
-        }
-        // neither: a domain was made all the same, which nothing could attach to
-        (!self.has(Quirk::VtdStageSplit)).then_some(Stage::First)
-    }
-
-    /// Whether a paging domain made for another unit, or another device, fits this unit
-    /// (`paging_domain_compatible`, before 6.13 `prepare_domain_attach_device`).
-    fn compatible(&self, table: Table) -> Result<(), Refusal> {
-        let split = self.has(Quirk::VtdStageSplit);
-        let generic = self.has(Quirk::VtdGenericPt);
-        let first = table.stage == Stage::First;
-        if table.force_snoop && !self.snoops() && !(generic && first) {
-            return Err(unfit("it forces snooping, which the unit cannot (ECAP.SC)"));
-        }
-        if table.dirty && !self.tracks_dirty() {
-            return Err(unfit("it tracks dirty pages, which the unit cannot (ECAP.SSADS)"));
-        }
-        if split && table.nest_parent && !self.nests() {
-            return Err(unfit("it is a nesting parent, which the unit cannot use (ECAP.NEST)"));
-        }
-        if self.has(Quirk::VtdFirstStage) {
-            let coherent = table.coherent == self.coherent() || (generic && !table.coherent);
-            if !coherent {
-                return Err(unfit(
-                    "its table is coherent and the unit's walks are not, or inversely",
-                ));
-            }
-            if first && !(self.scalable() && self.has_stage(Stage::First)) {
-                return Err(unfit("it is a first stage, which the unit has not (ECAP.FSTS)"));
-            }
-            let own = self.page_sizes(table.stage);
-            let sizes = if split { table.page_sizes & !own == 0 } else { table.page_sizes == own };
-            if !sizes {
-                return Err(unfit("the unit has other page sizes"));
-            }
-            if table.width > self.width(table.stage) {
-                return Err(unfit("it is wider than the unit"));
-            }
-        }
-        let narrow = table.width > self.width(table.stage);
-        if narrow && self.has(Quirk::VtdRealWidth) && !self.has(Quirk::VtdFirstStage) {
-            return Err(unfit("it is wider than the unit"));
-        }
-        if table.stage == Stage::Second && self.scalable() && !self.has_stage(Stage::Second) {
-            return Err(unfit("it is a second stage, which the unit has not (ECAP.SSTS)"));
-        }
-        if first && table.width > 48 && !FS5LP.is_set(self.unit.cap) {
-            return Err(unfit("it has five levels, which the unit has not (CAP.FS5LP)"));
-        }
-        Ok(())
-    }
-
-    /// Lets the device's page requests come to a queue (`iopf_for_domain_set`; up to 6.15
-    /// `iommufd_fault_iopf_enable`).
-    fn enable_faults(&self, device: &PciState, attach: Attach) -> Result<(), Refusal> {
-        if !attach.begins_to_fault() || device.faulting > 0 {
-            return Ok(());
-        }
-        if !self.has_pri(&device.facts) {
-            return Err(Refusal::NoDevice { what: "the device cannot ask for pages (ATS, PRI)" });
-        }
-        if self.has(Quirk::VtdFaultsNeedAtsOn) && !device.ats_on {
-            let what = "ATS is off, which only an attachment to a paging hwpt turns on";
-            return Err(Refusal::NoDevice { what });
-        }
-        Ok(())
-    }
-
-    /// `intel_iommu_attach_device`, `intel_iommu_set_dev_pasid`
-    fn attach_paging(&self, state: &PciState, attach: Attach, table: Table) -> Result<(), Refusal> {
-        if attach.pasid != NO_PASID && table.dirty && !self.has(Quirk::VtdPasidDirty) {
-            return Err(unfit("a PASID cannot be attached to one that tracks dirty pages"));
-        }
-        self.compatible(table)?;
-        if self.has(Quirk::IopfByDriver) {
-            self.enable_faults(state, attach)?;
-        }
-        self.take_domain_id(attach)
-    }
-
-    /// `domain_attach_iommu`. A device gives up its domain before it gets another, a PASID after.
-    fn take_domain_id(&self, attach: Attach) -> Result<(), Refusal> {
-        let from = attach.replaces.map(|old| old.number);
-        match self.domain_ids.change(from, attach.number, attach.pasid == NO_PASID) {
-            true => Ok(()),
-            false => Err(Refusal::NoIdentifier { what: "domain ID of the unit (CAP.ND)" }),
-        }
-    }
-
-    /// `intel_nested_attach_dev`, `intel_nested_set_dev_pasid`
-    fn attach_nested(
-        &self,
-        state: &PciState,
-        attach: Attach,
-        nested: Nested,
-    ) -> Result<(), Refusal> {
-        let narrow = self.adjusted_width(self.usable_widths()) < Some(nested.parent.width);
-        if narrow && attach.pasid == NO_PASID && !self.has(Quirk::VtdGenericPt) {
-            return Err(Refusal::NoDevice { what: "the unit is narrower than the nesting parent" });
-        }
-        self.compatible(nested.parent)?;
-        if self.has(Quirk::IopfByDriver) {
-            self.enable_faults(state, attach)?;
-        }
-        let (cap, ecap) = (self.unit.cap, self.unit.ecap);
-        match nested.stage1.addr_width {
-            48 => {}
-            57 if FS5LP.is_set(cap) => {}
-            57 => return Err(unfit("addr_width 57 needs five levels (CAP.FS5LP)")),
-            _ => return Err(unfit("addr_width is neither 48 nor 57")),
-        }
-        if nested.stage1.flags & IOMMU_VTD_S1_SRE != 0 && !SRS.is_set(ecap) {
-            return Err(unfit("the unit takes no supervisor requests (ECAP.SRS)"));
-        }
-        if nested.stage1.flags & IOMMU_VTD_S1_EAFE != 0 && !EAFS.is_set(ecap) {
-            return Err(unfit("the unit has no extended accessed flag (ECAP.EAFS)"));
-        }
-        self.take_domain_id(attach)
     }
 }
 
