@@ -16,7 +16,7 @@ use profile::machine::{Bdf, Device, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
 
 use crate::Engine;
-use crate::hw::{DeviceState, PciState};
+use crate::hw::{DeviceState, PciState, vtd};
 
 /// A file of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,7 @@ impl Engine {
                 file("intel-iommu/address", format_args!("{:x}", unit.address));
                 file("intel-iommu/cap", format_args!("{:x}", unit.cap));
                 file("intel-iommu/ecap", format_args!("{:x}", unit.ecap));
-                // CAP.ND: 4, 6, .. 16 bits of domain ID
-                let domains = 1_u64 << (4 + 2 * (unit.cap & 7));
+                let domains = vtd::domain_ids(unit.cap);
                 file("intel-iommu/domains_supported", format_args!("{domains}"));
                 let used = if SAGAW.is_set(unit.cap) { 1 } else { 0 };
                 file("intel-iommu/domains_used", format_args!("{used}"));

@@ -45,6 +45,12 @@ const MESSAGES: RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
 /// Domain IDs that the kernel keeps for itself.
 const OWN_DOMAIN_IDS: usize = 2;
 
+/// How many domain IDs a unit has, by its CAP (`cap_ndoms`): 4, 6, .. 16 bits, and 18 by the value that
+/// is reserved.
+pub(crate) fn domain_ids(cap: u64) -> usize {
+    1 << (4 + 2 * ND.of(cap))
+}
+
 /// A unit under a kernel.
 #[derive(Debug)]
 pub(crate) struct Vtd {
@@ -94,9 +100,8 @@ impl Vtd {
             _ => None,
         });
         let common_ecap = ecaps.fold(u64::MAX, |common, ecap| common & ecap);
-        // CAP.ND: 4, 6, .. 16 bits of domain ID
-        let ids = (1_usize << (4 + 2 * ND.of(unit.cap).min(6))) - OWN_DOMAIN_IDS;
-        let model = Self { unit, kernel, common_ecap, domain_ids: InUse::new(ids) };
+        let domain_ids = InUse::new(domain_ids(unit.cap) - OWN_DOMAIN_IDS);
+        let model = Self { unit, kernel, common_ecap, domain_ids };
         model.is_usable().then_some(model)
     }
 

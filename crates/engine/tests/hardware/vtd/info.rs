@@ -1,7 +1,8 @@
 //! What a unit tells of itself, and dirty tracking.
 
+use engine::{Engine, Entry};
 use mem::AddressSpace;
-use profile::Machine;
+use profile::{Kernel, Machine};
 use uapi::Errno;
 use uapi::iommufd::*;
 
@@ -185,5 +186,23 @@ fn dirty_tracking() {
     let mut table = Table::default();
     for (what, expected, calls) in rows {
         table.row(what, &spr(0, 0), expected, calls);
+    }
+}
+
+/// `domains_supported` below `/sys/class/iommu` (`cap_ndoms`).
+#[test]
+fn domain_ids() {
+    #[rustfmt::skip] // bits of CAP to turn over, and what they make of ND
+    let rows: &[(&str, u64, &str)] = &[
+        ("ND 0", 6, "16\n"),
+        ("ND 1", 7, "64\n"),
+        ("ND 6", 0, "65536\n"),
+        ("ND 7, which is reserved", 1, "262144\n"),
+    ];
+    for (what, bits, expected) in rows {
+        let engine = Engine::new(&spr(*bits, 0), Kernel::newest());
+        let files = engine.sysfs(1);
+        let file = files.get("devices/virtual/iommu/dmar0/intel-iommu/domains_supported");
+        assert_eq!(file, Some(&Entry::Text((*expected).to_owned())), "{what}");
     }
 }
