@@ -2,7 +2,7 @@
 //!
 //! The user API is the same for all; what it may ask of the hardware is one trait. A model says what
 //! it supports, in the words and the order of Linux's driver for it, and holds no state but what a
-//! device or a page table keeps for it.
+//! device or a page table keeps for it, and the identifiers that it has given out.
 //!
 //! | model | Linux's driver |
 //! |---|---|
