@@ -10,6 +10,7 @@
 //! virtualization (types 2 and 3) is on no machine.
 
 mod commands;
+mod unit;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -38,9 +39,6 @@ use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
-
-/// Bits of virtual address of an arm64 kernel as it is usually built (`CONFIG_ARM64_VA_BITS`).
-const KERNEL_VA_BITS: u32 = 48;
 
 /// Where interrupt messages are mapped (`MSI_IOVA_BASE`).
 const MESSAGES: RangeInclusive<u64> = 0x800_0000..=0x80f_ffff;
@@ -129,102 +127,6 @@ impl Smmuv3 {
 
     fn is_set(&self, field: Field) -> bool {
         self.field(field) != 0
-    }
-
-    /// `ARM_SMMU_FEAT_NESTING`, which errata take away (`arm_smmu_device_iidr_probe`).
-    fn nests(&self) -> bool {
-        const ARM: u32 = 0x43b;
-        let (implementer, product) = (self.unit.iidr & 0xfff, self.unit.iidr >> 20);
-        let (variant, revision) = ((self.unit.iidr >> 16) & 0xf, (self.unit.iidr >> 12) & 0xf);
-        let broken = match product {
-            _ if implementer != ARM => false,
-            0x483 => variant < 2,
-            0x487 => !self.has(Quirk::SmmuMmu700Nests) || variant < 1 || revision < 1,
-            _ => false,
-        };
-        self.is_set(S1P) && self.is_set(S2P) && !broken
-    }
-
-    /// Whether a guest cannot make the SMMU bypass caches.
-    fn is_write_back(&self) -> bool {
-        self.unit.canwbs || (self.has(Quirk::SmmuS2fwb) && self.is_set(FWB))
-    }
-
-    /// `arm_smmu_dbm_capable`
-    fn tracks_dirty(&self) -> bool {
-        let updates = match self.field(HTTU) {
-            2 => true,
-            3 => self.has(Quirk::SmmuHttu3),
-            _ => false,
-        };
-        self.has(Quirk::SmmuDirtyTracking) && updates && self.unit.coherent
-    }
-
-    fn pasids(&self) -> u32 {
-        1 << self.field(SSIDSIZE).min(20)
-    }
-
-    fn has_ats(&self, device: &machine::Device) -> bool {
-        self.is_set(ATS) && self.unit.root_complex_ats && device.ats
-    }
-
-    /// `master->stall_enabled`
-    fn stalls(&self, device: &machine::Device) -> bool {
-        match self.field(STALL_MODEL) {
-            0 => device.is_listed_to_stall(),
-            2 => true,
-            _ => false,
-        }
-    }
-
-    /// Bits of output address.
-    fn oas(&self) -> u32 {
-        const WIDTHS: [u32; 8] = [32, 36, 40, 42, 44, 48, 52, 48];
-        WIDTHS[self.field(OAS) as usize]
-    }
-
-    /// Page sizes as a bitmap; 0 when there is no granule (`arm_lpae_restrict_pgsizes`, for a
-    /// kernel of 4 KiB pages).
-    fn page_sizes(&self) -> u64 {
-        if self.is_set(GRAN4K) {
-            return 1 << 12 | 1 << 21 | 1 << 30;
-        }
-        if self.is_set(GRAN16K) {
-            return 1 << 14 | 1 << 25;
-        }
-        let huge = if self.oas() > 48 { 1 << 42 } else { 0 };
-        if self.is_set(GRAN64K) { 1 << 16 | 1 << 29 | huge } else { 0 }
-    }
-
-    /// Bits of input address (`arm_smmu_domain_finalise`, `arm_lpae_alloc_pgtable`).
-    fn width(&self, stage: Stage) -> u32 {
-        let only_64k = self.page_sizes().trailing_zeros() == 16;
-        let limit = if only_64k { 52 } else { 48 };
-        match stage {
-            Stage::S1 => {
-                let bits = if self.is_set(VAX) { 52 } else { 48 };
-                bits.min(KERNEL_VA_BITS).min(limit)
-            }
-            Stage::S2 => {
-                let aarch32 = self.field(TTF) == 3 && !self.has(Quirk::SmmuInputIsOas);
-                let bits = if aarch32 { self.oas().max(40) } else { self.oas() };
-                bits.min(limit)
-            }
-        }
-    }
-
-    /// `arm_smmu_domain_alloc_paging_flags`
-    fn stage_for(&self, flags: u32) -> Option<Stage> {
-        let (first, second) = (self.is_set(S1P), self.is_set(S2P));
-        match flags {
-            0 if first => Some(Stage::S1),
-            0 => second.then_some(Stage::S2),
-            IOMMU_HWPT_ALLOC_NEST_PARENT => {
-                (self.has(Quirk::SmmuNesting) && self.nests()).then_some(Stage::S2)
-            }
-            _ if flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0 => None,
-            _ => first.then_some(Stage::S1),
-        }
     }
 
     /// `arm_smmu_enable_iopf`; up to 6.15 `arm_smmu_dev_enable_feature`.
