@@ -114,10 +114,20 @@ pub mod smmuv3 {
     pub const ASID16: Field = Field::bit("IDR0.ASID16", 12);
     /// 16-bit VMIDs.
     pub const VMID16: Field = Field::bit("IDR0.VMID16", 18);
+    /// Endianness of tables: 0: both, 2: little, 3: big.
+    pub const TTENDIAN: Field = Field::bits("IDR0.TTENDIAN", 21, 22);
     /// 0: stalls and terminates, 1: terminates, 2: stalls.
     pub const STALL_MODEL: Field = Field::bits("IDR0.STALL_MODEL", 24, 25);
     /// Bits of substream ID.
     pub const SSIDSIZE: Field = Field::bits("IDR1.SSIDSIZE", 6, 10);
+    /// Commands that the queue holds, as a power of two.
+    pub const CMDQS: Field = Field::bits("IDR1.CMDQS", 21, 25);
+    /// Preset bases of tables and queues are offsets.
+    pub const REL: Field = Field::bit("IDR1.REL", 28);
+    /// The bases of queues are preset.
+    pub const QUEUES_PRESET: Field = Field::bit("IDR1.QUEUES_PRESET", 29);
+    /// The bases of tables are preset.
+    pub const TABLES_PRESET: Field = Field::bit("IDR1.TABLES_PRESET", 30);
     /// Stage 2 forces write-back.
     pub const FWB: Field = Field::bit("IDR3.FWB", 8);
     /// Range invalidation.
@@ -144,8 +154,13 @@ pub mod smmuv3 {
         ATS,
         ASID16,
         VMID16,
+        TTENDIAN,
         STALL_MODEL,
         SSIDSIZE,
+        CMDQS,
+        REL,
+        QUEUES_PRESET,
+        TABLES_PRESET,
         FWB,
         RIL,
         OAS,

@@ -20,20 +20,49 @@ pub fn variations() -> Vec<Variation> {
     })
 }
 
+/// The fields by which a driver gives a unit up.
+const DECIDING: &[Field] = &[
+    vtd::SAGAW,
+    vtd::MGAW,
+    smmuv3::S1P,
+    smmuv3::TTF,
+    smmuv3::TTENDIAN,
+    smmuv3::CMDQS,
+    smmuv3::REL,
+    smmuv3::QUEUES_PRESET,
+    smmuv3::TABLES_PRESET,
+];
+
 /// Every shipped machine with registers as no hardware has them: all bits set, or those of one field.
 pub fn extremes() -> Vec<Variation> {
     each_machine(|machine| {
         let Some(iommu) = machine.iommus.first() else { return Vec::new() };
-        let full = with_registers(&iommu.hardware, |_, word| *word = u64::MAX);
-        let alone = fields(&iommu.hardware).iter().map(|field| {
-            let unit = with_registers(&iommu.hardware, |register, word| {
-                *word = if register == field.register() { mask(*field) } else { 0 };
+        let unit = &iommu.hardware;
+        let mut changes = vec![
+            ("with every bit set".to_owned(), with_registers(unit, |_, word| *word = u64::MAX)),
+            (
+                "with every bit set, and driven".to_owned(),
+                with_registers(unit, |register, word| {
+                    *word |= !deciding(unit, register);
+                }),
+            ),
+        ];
+        for field in fields(unit) {
+            let only = with_registers(unit, |register, word| {
+                *word &= deciding(unit, register);
+                *word |= if register == field.register() { mask(*field) } else { 0 };
             });
-            (format!("with nothing but {}", field.name), unit)
-        });
-        let all = [("with every bit set".to_owned(), full)].into_iter().chain(alone);
-        all.map(|(change, hardware)| (change, with_hardware(machine, hardware))).collect()
+            changes.push((format!("with nothing but {}", field.name), only));
+        }
+        let with = |(change, unit)| (change, with_hardware(machine, unit));
+        changes.into_iter().map(with).collect()
     })
+}
+
+/// The bits of a register that decide whether a unit is driven at all.
+fn deciding(unit: &Hardware, register: &str) -> u64 {
+    let decides = |field: &&Field| DECIDING.contains(field) && field.register() == register;
+    fields(unit).iter().filter(decides).fold(0, |bits, field| bits | mask(*field))
 }
 
 fn each_machine(change: impl Fn(&Machine) -> Vec<(String, Machine)>) -> Vec<Variation> {

@@ -319,7 +319,7 @@ pub(crate) fn models(machine: &Machine, kernel: &'static Kernel) -> Vec<Option<A
         Some(match hardware.clone() {
             machine::Hardware::IntelVtd(unit) => Arc::new(vtd::Vtd::new(unit, &units, kernel)?),
             machine::Hardware::ArmSmmuv3(unit) => {
-                Arc::new(smmuv3::Smmuv3::new(unit, Arc::clone(&asids), kernel))
+                Arc::new(smmuv3::Smmuv3::new(unit, Arc::clone(&asids), kernel)?)
             }
             machine::Hardware::Amd(unit) => Arc::new(amd::Amd::new(unit, &units, kernel)?),
             machine::Hardware::Riscv(_) if !kernel.has(Quirk::RiscvDriver) => return None,

@@ -112,9 +112,11 @@ impl Nested {
 }
 
 impl Smmuv3 {
-    pub fn new(unit: ArmSmmuv3, asids: Arc<Pool>, kernel: &'static Kernel) -> Self {
+    /// None when the driver gives the SMMU up.
+    pub fn new(unit: ArmSmmuv3, asids: Arc<Pool>, kernel: &'static Kernel) -> Option<Self> {
         let wide = VMID16.is_set(unit.idr[index(VMID16)].into());
-        Self { unit, kernel, asids, vmids: Arc::new(Pool::new(identifiers(wide))) }
+        let model = Self { unit, kernel, asids, vmids: Arc::new(Pool::new(identifiers(wide))) };
+        model.is_usable().then_some(model)
     }
 
     fn has(&self, quirk: Quirk) -> bool {

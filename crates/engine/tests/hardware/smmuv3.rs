@@ -18,7 +18,7 @@ use uapi::Errno;
 use uapi::iommufd::*;
 
 use crate::file::File;
-use crate::host::{DEVICE, IOAS, NOBODY, hwpt_alloc};
+use crate::host::{DEVICE, Host, IOAS, NOBODY, hwpt_alloc};
 use crate::table::{Answer, ByKernel, Calls, OK, Table};
 
 pub const NP: u32 = IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -69,6 +69,37 @@ fn part(product: u32, variant: u32, revision: u32) -> Machine {
 /// `IDR5.OAS`, from 48 bits to another size.
 const fn oas(code: u32) -> (usize, u32) {
     (5, 5 ^ code)
+}
+
+/// An SMMU that the driver does not take (`arm_smmu_device_hw_probe`): its devices are in no group, and
+/// VFIO does not offer them.
+#[test]
+fn given_up() {
+    let commands = |log2: u32| (1, (19 ^ log2) << 21);
+    #[rustfmt::skip] // one unit, one line
+    let rows: &[(&str, Changes<'_>, usize)] = &[
+        ("Grace",               &[],                                1),
+        ("no stage",            &[(0, idr0::S1P | idr0::S2P)],      0),
+        ("32-bit tables only",  &[(0, 1 << 3)],                     0),
+        ("little-endian",       &[(0, 2 << 21)],                    1),
+        ("big-endian",          &[(0, 3 << 21)],                    0),
+        ("another endianness",  &[(0, 1 << 21)],                    0),
+        ("64 commands",         &[commands(6)],                     0),
+        ("128 commands",        &[commands(7)],                     1),
+        ("relative bases",      &[(1, 1 << 28)],                    0),
+        ("queues are preset",   &[(1, 1 << 29)],                    0),
+        ("tables are preset",   &[(1, 1 << 30)],                    0),
+    ];
+    let mut table = Table::default();
+    for (what, changes, cards) in rows {
+        let machine = grace(changes).machine();
+        table.each(what, &[("6.6-", (*cards, *cards))], |kernel| {
+            let host = Host::unbound(&machine, kernel);
+            let files = host.engine.sysfs(1);
+            let units = files.keys().filter(|path| path.starts_with("class/iommu/"));
+            (host.cards.len(), units.count())
+        });
+    }
 }
 
 /// Which hwpt is made; the device attaches to each that is (`arm_smmu_domain_alloc_paging_flags`).

@@ -10,6 +10,15 @@ use super::{Smmuv3, Stage};
 const KERNEL_VA_BITS: u32 = 48;
 
 impl Smmuv3 {
+    /// Whether the driver takes the SMMU (`arm_smmu_device_hw_probe`).
+    pub(super) fn is_usable(&self) -> bool {
+        let translates = self.is_set(S1P) || self.is_set(S2P);
+        let format = self.field(TTF) & 2 != 0 && [0, 2].contains(&self.field(TTENDIAN));
+        let embedded = [REL, QUEUES_PRESET, TABLES_PRESET].iter().any(|it| self.is_set(*it));
+        // 64 commands and a sync must fit in the queue
+        translates && format && !embedded && self.field(CMDQS) > 6
+    }
+
     /// `ARM_SMMU_FEAT_NESTING`, which errata take away (`arm_smmu_device_iidr_probe`).
     pub(super) fn nests(&self) -> bool {
         const ARM: u32 = 0x43b;
