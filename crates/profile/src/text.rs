@@ -227,6 +227,7 @@ impl<'d, 't> Value<'d, 't> {
             line: self.source.line(&self.span),
             key: self.path.clone(),
             value: match self.value {
+                DeValue::String(text) if text.len() > 100 => format!("of {} bytes", text.len()),
                 DeValue::String(text) => format!("{text:?}"),
                 DeValue::Integer(number) => number.to_string(),
                 DeValue::Boolean(flag) => flag.to_string(),
@@ -391,6 +392,7 @@ mod tests {
             ("summary = \"a\"\nnam = \"b\"",              Err("x.toml:2: unknown key `nam`; did you mean `name`?")),
             ("name = \"a\"\n\nsumary = \"b\"",             Err("x.toml:3: unknown key `sumary`; did you mean `summary`?")),
             ("name = \"a\"\nqqq = 1",                      Err("x.toml:2: unknown key `qqq`; known here: device, name, summary")),
+            ("name = 'a'\n[[device]]\nwidth = \"1234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890x\"", Err("x.toml:3: `device[0].width` is of 101 bytes: must be a number")),
             ("name = 1",                                   Err("x.toml:1: `name` is 1: must be a string")),
             ("name = \"a\"\ndevice = 3",                   Err("x.toml:2: `device` is 3: must be an array")),
             ("name = \"a\"\n[[device]]\n\nwidht = 1",      Err("x.toml:4: unknown key `device[0].widht`; did you mean `width`?")),

@@ -128,12 +128,13 @@ fn hardware_information() {
 /// (`riscv_iommu_attach_paging_domain`).
 #[test]
 fn units_that_differ() {
+    const SECOND: &str = "riscv-iommu@0001:00:01.0";
     let pair = |bits: u64| -> Machine {
         let capabilities = CAPABILITIES ^ bits;
         riscv(0)
             .add(&format!(
-                "[[iommu]]\nname = \"second\"\nkind = \"riscv\"\ncapabilities = {capabilities:#x}\n\
-                 [[device]]\naddress = \"0001:00:02.0\"\niommu = \"second\"\nvendor = 0x1b36\n\
+                "[[iommu]]\nname = \"{SECOND}\"\nkind = \"riscv\"\ncapabilities = {capabilities:#x}\n\
+                 [[device]]\naddress = \"0001:00:02.0\"\niommu = \"{SECOND}\"\nvendor = 0x1b36\n\
                  device = 0x10\n"
             ))
             .machine()

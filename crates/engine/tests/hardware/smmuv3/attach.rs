@@ -19,13 +19,14 @@ pub fn pair() -> Machine {
              vendor = 0x19e5\ndevice = 0xa250\nrevision = 0x30\npasid = {{ width = 16 }}\n"
         )
     };
+    const SECOND: &str = "smmu3.0x0000000012000000";
     let idr = super::IDR;
     File::of("grace")
         .add(&format!(
-            "[[iommu]]\nname = \"second\"\nkind = \"arm-smmuv3\"\naddress = 0x12000000\n\
+            "[[iommu]]\nname = \"{SECOND}\"\nkind = \"arm-smmuv3\"\naddress = 0x12000000\n\
              idr = {idr:?}\niidr = 0x4832243b\naidr = 1\ncanwbs = true\n"
         ))
-        .add(&device(2, "second"))
+        .add(&device(2, SECOND))
         .add(&device(3, "smmu3.0x0000000011000000"))
         .machine()
 }
