@@ -4,6 +4,7 @@
 //! are checked together, before the feature is offered to anybody. Its order is the order in which a
 //! program comes to them: the first that is missing is where a program that did not ask would fail.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use thiserror::Error;
@@ -138,10 +139,21 @@ impl Requirement {
 }
 
 fn read(file: &Table<'_, '_>) -> Result<Requirement> {
+    let mut before: Vec<(String, Option<Vendor>)> = Vec::new();
     let requirement = Requirement {
         name: file.need("name")?.string()?.to_owned(),
         summary: file.need("summary")?.string()?.to_owned(),
-        variants: file.each("variant", variant)?,
+        variants: file.each("variant", |table| {
+            let variant = variant(table)?;
+            let covers = |iommu: Option<Vendor>| iommu.is_none() || iommu == variant.iommu;
+            if let Some((name, iommu)) = before.iter().find(|(_, iommu)| covers(*iommu)) {
+                let kinds = iommu.map_or("every IOMMU".to_owned(), |kind| kind.to_string());
+                let rule = format!("never judged, since \"{name}\" before it is for {kinds}");
+                return Err(table.need("name")?.bad(rule));
+            }
+            before.push((variant.name.clone(), variant.iommu));
+            Ok(variant)
+        })?,
     };
     let variants = file.need("variant")?;
     if requirement.variants.is_empty() {
@@ -160,27 +172,40 @@ fn variant(table: &Table<'_, '_>) -> Result<Variant> {
     let kind = iommu.map(|it| Value::Word(it.name().to_owned()));
     let mut needs: Vec<_> =
         kind.map(|value| Need { capability: Capability::Iommu, value }).into_iter().collect();
+    let mut named = BTreeSet::new();
     for item in items {
-        add(&mut needs, need(&item)?);
+        add(&mut needs, need(&item, iommu, &mut named)?);
     }
     Ok(Variant { name: table.need("name")?.string()?.to_owned(), iommu, needs })
 }
 
-/// A name, or a table of one name and its value.
-fn need(item: &Item<'_, '_>) -> Result<Need> {
+/// A name, or a table of one name and its value; `named` are those before it. Every word is a kind of
+/// IOMMU, so it is the variant's.
+fn need(
+    item: &Item<'_, '_>,
+    iommu: Option<Vendor>,
+    named: &mut BTreeSet<Capability>,
+) -> Result<Need> {
+    let mut checked = |item: &Item<'_, '_>, need: Need| match (&need.value, iommu) {
+        _ if !named.insert(need.capability) => Err(item.bad("it is named before")),
+        (Value::Word(word), Some(kind)) if word != kind.name() => {
+            Err(item.bad(format!("the variant is for {kind}")))
+        }
+        _ => Ok(need),
+    };
     if let Ok(name) = item.string() {
         let capability = capability::named(item)?;
         return match capability.kind() {
-            Kind::Flag => Ok(Need { capability, value: Value::Flag }),
+            Kind::Flag => checked(item, Need { capability, value: Value::Flag }),
             Kind::Number => Err(item.bad(format!("needs a number: {{ {name} = 1 }}"))),
             Kind::Word => Err(item.bad(format!("needs a word: {{ {name} = \"..\" }}"))),
         };
     }
-    let mut needs = item.names(|name, value| {
+    let mut needs = item.names(|name, item| {
         let capability = Capability::by_name(name);
-        let capability = capability.ok_or_else(|| value.unknown_key(capability::names()))?;
-        let value = read_value(capability, value, "what is not needed is left out")?;
-        Ok(Need { capability, value })
+        let capability = capability.ok_or_else(|| item.unknown_key(capability::names()))?;
+        let value = read_value(capability, item, "what is not needed is left out")?;
+        checked(item, Need { capability, value })
     })?;
     match (needs.pop(), needs.is_empty()) {
         (Some(need), true) => Ok(need),
@@ -251,6 +276,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_implied_may_be_named() {
+        let text = "name = \"r\"\nsummary = \"s\"\n[[variant]]\nname = \"v\"\niommu = \"amd\"\n\
+                    needs = [\"pasid-attach\", { pasid-width = 8 }, \"bind\", { iommu = \"amd\" }]\n\
+                    [[variant]]\nname = \"w\"\nneeds = [\"bind\"]";
+        let read = Requirement::parse("r.toml", text).unwrap();
+        let needs: Vec<_> = read.variants[0].needs.iter().map(Need::to_string).collect();
+        let expected =
+            ["iommu = amd", "iommufd", "vfio-device", "bind", "pasid-width >= 8", "pasid-attach"];
+        assert_eq!(needs, expected);
+        assert_eq!(read.variant_for(None).name, "w");
+    }
+
+    #[test]
     fn wrong_files_are_named() {
         const HEAD: &str = "name = \"r\"\nsummary = \"s\"\n";
         const VARIANT: &str = "[[variant]]\nname = \"v\"\n";
@@ -268,6 +306,13 @@ mod tests {
             (&[HEAD, VARIANT, "needs = [{ pasid-with = 1 }]"], "r.toml:5: unknown key `variant[0].needs[0].pasid-with`; did you mean `pasid-width`?"),
             (&[HEAD, VARIANT, "needs = [{ pasid-width = -1 }]"], "r.toml:5: `variant[0].needs[0].pasid-width` is -1: must be between 0 and 2^64 - 1"),
             (&[HEAD, VARIANT, "needs = [{ bind = true, attach = true }]"], "r.toml:5: `variant[0].needs[0]` is a table: must be a capability, or one capability and its value"),
+            (&[HEAD, VARIANT, "needs = [\"bind\", \"attach\",\n\"bind\"]"], "r.toml:6: `variant[0].needs[2]` is \"bind\": it is named before"),
+            (&[HEAD, VARIANT, "needs = [{ pasid-width = 20 }, { pasid-width = 4 }]"], "r.toml:5: `variant[0].needs[1].pasid-width` is 4: it is named before"),
+            (&[HEAD, VARIANT, "iommu = \"amd\"\nneeds = [{ iommu = \"intel-vtd\" }]"], "r.toml:6: `variant[0].needs[0].iommu` is \"intel-vtd\": the variant is for amd"),
+            (&[HEAD, VARIANT, "iommu = \"amd\"\nneeds = [{ hw-info = \"riscv\" }]"], "r.toml:6: `variant[0].needs[0].hw-info` is \"riscv\": the variant is for amd"),
+            (&[HEAD, VARIANT, "needs = [\"bind\"]\n", VARIANT, "needs = [\"attach\"]"], "r.toml:7: `variant[1].name` is \"v\": never judged, since \"v\" before it is for every IOMMU"),
+            (&[HEAD, VARIANT, "needs = [\"bind\"]\n", VARIANT, "iommu = \"amd\"\nneeds = [\"attach\"]"], "r.toml:7: `variant[1].name` is \"v\": never judged, since \"v\" before it is for every IOMMU"),
+            (&[HEAD, VARIANT, "iommu = \"amd\"\nneeds = [\"bind\"]\n", VARIANT, "iommu = \"amd\"\nneeds = [\"attach\"]"], "r.toml:8: `variant[1].name` is \"v\": never judged, since \"v\" before it is for amd"),
             (&[HEAD, "[[variant]]\nname = \"v\"\niommu = \"vtd\"\nneeds = [\"bind\"]"], "r.toml:5: `variant[0].iommu` is \"vtd\": no such kind of IOMMU; known: intel-vtd, arm-smmuv3, amd, riscv"),
         ];
         for (text, expected) in cases {
