@@ -78,8 +78,8 @@ pub fn compare(from: &Profile, to: &Profile, only: Option<&Requirement>) -> Comp
             for need in &requirement.variant_for(from.host.iommu).needs {
                 let order = match (from.meets(need), to.meets(need)) {
                     (Some(true), Some(false)) => Order::Less,
-                    (Some(false), Some(true)) => Order::More,
-                    (Some(true), None) => Order::Unknown,
+                    (Some(false) | None, Some(true)) => Order::More,
+                    (Some(true), None) | (None, Some(false)) => Order::Unknown,
                     _ => Order::Same,
                 };
                 note(need.capability, order);
@@ -105,10 +105,12 @@ fn order_of(from: &Finding, to: &Finding) -> Order {
             _ => Order::Less,
         },
         (Finding::Present(_), Finding::Absent(_)) => Order::Less,
-        (Finding::Present(_), Finding::Unknown(_)) => Order::Unknown,
+        // what the first may have may be lost
+        (Finding::Present(_), Finding::Unknown(_)) | (Finding::Unknown(_), Finding::Absent(_)) => {
+            Order::Unknown
+        }
         (Finding::Absent(_) | Finding::Unknown(_), Finding::Present(_)) => Order::More,
-        // what is not with the first cannot be lost
-        (Finding::Absent(_) | Finding::Unknown(_), _) => Order::Same,
+        (Finding::Absent(_), _) | (Finding::Unknown(_), Finding::Unknown(_)) => Order::Same,
     }
 }
 
@@ -220,7 +222,8 @@ mod tests {
             ("neither has it", Ats,        refused(),    refused(),   (0, 0, 0)),
             ("not known",      Ats,        flag(),       unknown(),   (0, 0, 1)),
             ("known now",      Ats,        unknown(),    flag(),      (0, 1, 0)),
-            ("not known before", Ats,      unknown(),    refused(),   (0, 0, 0)),
+            ("not known before", Ats,      unknown(),    refused(),   (0, 0, 1)),
+            ("not known after", Ats,       refused(),    unknown(),   (0, 0, 0)),
             ("both unknown",   Ats,        unknown(),    unknown(),   (0, 0, 0)),
         ];
         for (name, capability, a, b, counts) in cases {
@@ -241,15 +244,23 @@ mod tests {
         let requirement = Requirement::parse("r.toml", text).unwrap();
         #[rustfmt::skip] // one pair, one line
         let cases = [
-            (20, 8, Relation::Identical),
-            (20, 7, Relation::Subset),
-            (7, 20, Relation::Superset),
-            (7, 6,  Relation::Identical),
+            (Some(20), Some(8),  Relation::Identical),
+            (Some(20), Some(7),  Relation::Subset),
+            (Some(7),  Some(20), Relation::Superset),
+            (Some(7),  Some(6),  Relation::Identical),
+            (Some(8),  None,     Relation::Unknown),
+            (None,     Some(7),  Relation::Unknown),
+            (None,     Some(8),  Relation::Superset),
+            (Some(7),  None,     Relation::Identical),
+            (None,     None,     Relation::Identical),
         ];
         for (a, b, relation) in cases {
-            let host = |width| host("h", &[(Capability::PasidWidth, number(width))]);
-            let found = compare(&host(a), &host(b), Some(&requirement));
-            assert_eq!(found.relation(), relation, "{a} {b}");
+            let width = |width: Option<u32>| {
+                let finding = width.map_or(Finding::Unknown("x".to_owned()), number);
+                host("h", &[(Capability::PasidWidth, finding)])
+            };
+            let found = compare(&width(a), &width(b), Some(&requirement));
+            assert_eq!(found.relation(), relation, "{a:?} {b:?}");
         }
     }
 
