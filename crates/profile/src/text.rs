@@ -4,6 +4,7 @@
 //! right. So a [`Table`] notes which keys it was asked for, and [`Table::finish`] refuses all others.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::fmt::Display;
 use std::ops::Range;
 
@@ -142,9 +143,7 @@ impl<'d, 't> Table<'d, 't> {
             .keys()
             .filter(|other| !self.asked.borrow().contains(&other.get_ref().as_ref()));
         // a short key is near to too many
-        let similar = |other: &str| {
-            key.len() > 3 && strsim::normalized_damerau_levenshtein(other, key) >= 0.6
-        };
+        let similar = |other: &str| key.len() > 3 && mistakes(other, key).is_some();
         match unasked.into_iter().find(|other| similar(other.get_ref())) {
             Some(other) => BadFile::UnknownKey {
                 file,
@@ -358,11 +357,22 @@ pub(crate) fn read_file(name: &str) -> Result<String> {
 
 /// The known name that is most similar, if any is similar enough to be meant.
 pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
-    let name = name.to_ascii_lowercase();
-    let score =
-        |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_ascii_lowercase());
-    let best = known.map(|known| (score(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(score, _)| *score >= 0.5).map(|(_, known)| known.to_owned())
+    let near = known.filter_map(|known| Some((mistakes(name, known)?, known)));
+    // of equals the longest: names are cut short more often than they are drawn out
+    let best = near.min_by_key(|(mistakes, known)| (*mistakes, Reverse(known.len())));
+    best.map(|(_, known)| known.to_owned())
+}
+
+/// The letters that are missing, too many, others or swapped, if a name may be meant to be another: at
+/// most one in three. Capitals are no mistake.
+fn mistakes(name: &str, meant: &str) -> Option<usize> {
+    let most = name.len().max(meant.len()) / 3;
+    // a long name is not worth the comparison
+    if name.len().abs_diff(meant.len()) > most {
+        return None;
+    }
+    let (name, meant) = (name.to_ascii_lowercase(), meant.to_ascii_lowercase());
+    Some(strsim::damerau_levenshtein(&name, &meant)).filter(|mistakes| *mistakes <= most)
 }
 
 #[cfg(test)]
@@ -405,6 +415,45 @@ mod tests {
         for (text, expected) in cases {
             let expected = expected.map(|(n, w)| (n.to_owned(), w)).map_err(str::to_owned);
             assert_eq!(read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_may_be_meant() {
+        #[rustfmt::skip] // as many as fit in a line
+        const KNOWN: &[&str] = &[
+            "spr", "icx", "grace", "genoa", "riscv", "none", "selftest", "bind", "intel-vtd",
+            "arm-smmuv3", "nesting-parent", "pasid-nesting-parent", "EINVAL", "iommu", "iommufd",
+        ];
+        #[rustfmt::skip] // one name, one line
+        let cases: &[(&str, Option<&str>)] = &[
+            ("SPR",             Some("spr")),
+            ("sprr",            Some("spr")),
+            ("sp",              Some("spr")),
+            ("grase",           Some("grace")),
+            ("gneoa",           Some("genoa")),
+            ("riscv64",         Some("riscv")),
+            ("non",             Some("none")),
+            ("iommuf",          Some("iommufd")),
+            ("bnid",            Some("bind")),
+            ("intel-vdt",       Some("intel-vtd")),
+            ("intel_vtd",       Some("intel-vtd")),
+            ("EINVALID",        Some("EINVAL")),
+            ("nesting-parrent", Some("nesting-parent")),
+            ("pasid-nesting-parnet", Some("pasid-nesting-parent")),
+            ("node7",           None),
+            ("nofile",          None),
+            ("s",               None),
+            ("xyz",             None),
+            ("host",            None),
+            ("milan",           None),
+            ("vtd",             None),
+            ("blind-test",      None),
+            ("",                None),
+        ];
+        for (name, expected) in cases {
+            let found = nearest(name, KNOWN.iter().copied());
+            assert_eq!(found.as_deref(), *expected, "{name}");
         }
     }
 }
