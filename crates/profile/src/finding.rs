@@ -238,6 +238,9 @@ fn write_host(host: &Host) -> Toml {
 }
 
 fn read(file: &Table<'_, '_>) -> Result<Profile> {
+    if file.get("host").is_none() {
+        no_other_file(file)?;
+    }
     let mut profile = Profile::new(file.need("host")?.table(read_host)?);
     let mut each = |key, read: fn(Capability, &Item<'_, '_>) -> Result<Finding>| {
         let Some(table) = file.get(key) else { return Ok(Vec::new()) };
@@ -260,6 +263,18 @@ fn read(file: &Table<'_, '_>) -> Result<Profile> {
     })?;
     each("unknown", |_, value| Ok(Finding::Unknown(value.string()?.to_owned())))?;
     Ok(profile)
+}
+
+/// Refuses the files of machines and requirements, which are easily taken for one another.
+fn no_other_file(file: &Table<'_, '_>) -> Result<()> {
+    const MACHINE: &str = "this file is a machine, not a profile: give it to --machine; compare and \
+        baseline take what softiommu probe --machine finds on it, and shipped machines by name, as spr@6.15";
+    const REQUIREMENT: &str = "this file is a requirement, not a profile: check takes it as its first \
+        argument, compare and baseline with --requirement";
+    let others =
+        [("variant", REQUIREMENT), ("iommu", MACHINE), ("device", MACHINE), ("summary", MACHINE)];
+    let found = others.into_iter().find_map(|(key, says)| Some(file.get(key)?.bad(says)));
+    found.map_or(Ok(()), Err)
 }
 
 fn read_host(table: &Table<'_, '_>) -> Result<Host> {
@@ -402,6 +417,23 @@ mod tests {
             let head = if expected.contains("`host`") { "" } else { HEAD };
             let read = Profile::parse("p.toml", &format!("{head}{text}"));
             assert_eq!(read.map_err(|bad| bad.to_string()), Err((*expected).to_owned()));
+        }
+    }
+
+    #[test]
+    fn other_files_are_told_apart() {
+        #[rustfmt::skip] // one file, one line
+        let cases: &[(&str, &str)] = &[
+            ("name = \"m\"\nsummary = \"s\"",                 "p.toml:2: `summary` is \"s\": this file is a machine"),
+            ("name = \"m\"\n[[iommu]]\nkind = \"riscv\"",     "p.toml:2: `iommu` is an array: this file is a machine"),
+            ("name = \"m\"\n[[device]]\nvendor = 1",         "p.toml:2: `device` is an array: this file is a machine"),
+            ("summary = \"s\"\n[[variant]]\nname = \"v\"",    "p.toml:2: `variant` is an array: this file is a requirement"),
+            ("[present]\nbind = true",                       "p.toml:1: `host` is missing"),
+            ("summary = \"s\"\n[host]\nname = \"h\"",         "p.toml:1: unknown key `summary`"),
+        ];
+        for (text, expected) in cases {
+            let read = Profile::parse("p.toml", text).unwrap_err().to_string();
+            assert!(read.starts_with(expected), "{read}");
         }
     }
 }
