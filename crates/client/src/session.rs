@@ -30,9 +30,15 @@ impl fmt::Display for Failed {
 }
 
 impl Failed {
-    /// Whether memory or descriptors have run out, which says nothing about what there is.
+    /// Whether memory or descriptors have run out, which says nothing about what there is. Some drivers
+    /// answer `ENOMEM` too where the hardware cannot (`alloc_io_pgtable_ops`), but never to a mapping.
     pub(crate) fn is_for_want(&self) -> bool {
-        [Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE].contains(&self.errno)
+        let maps = self.call.starts_with("mmap") || self.call.starts_with("IOMMU_IOAS_MAP");
+        match self.errno {
+            Errno::EMFILE | Errno::ENFILE => true,
+            Errno::ENOMEM => maps,
+            _ => false,
+        }
     }
 
     pub(crate) fn new(call: impl Into<String>, error: &io::Error) -> Self {
