@@ -20,7 +20,7 @@
 //! - A hook may run at any time after relocation: before our constructor, in a signal handler, in the
 //!   child of `vfork`. Nothing is locked, allocated, or kept in thread-local storage.
 //! - A plain system call is made directly, so `errno` is touched only when a hook fails. Only `fopen`,
-//!   `opendir` and `realpath` go on to libc's own.
+//!   `opendir`, `realpath` and `getcwd` go on to libc's own.
 //! - No libc function that is hooked here is called, not even through std: std's files and `println`
 //!   call `read` and `write`, and dropping an `OwnedFd` calls `close`.
 //! - Pointers of the program are passed on as numbers. The exceptions are names of files, which are

@@ -1,7 +1,11 @@
 //! Which file a name means.
+//!
+//! A folder of the run has the name that it has on the system: what is relative to it, by the current
+//! folder or by a descriptor, is looked up under that name.
 
 use core::ffi::{CStr, c_char, c_int};
 
+use rustix::fd::BorrowedFd;
 use rustix::fs::CWD;
 use wire::message::Node;
 use wire::page::{DEVICES, SELFTEST};
@@ -14,8 +18,9 @@ use crate::sys;
 pub(crate) enum Meaning<'n> {
     /// A file that the supervisor makes.
     Node(&'static Run, Node),
-    /// A file of the run, under this name, in this tree.
-    Redirected(&'n CStr, Tree),
+    /// Another name, in this tree of the run; without a tree, of the system, and the program's name
+    /// leads there out of the run.
+    Redirected(&'n CStr, Option<Tree>),
     /// None of ours.
     Native,
 }
@@ -31,31 +36,54 @@ pub(crate) unsafe fn meaning(dirfd: c_int, name: *const c_char, room: &mut Room)
     let Some(run) = run::current() else { return Meaning::Native };
     // SAFETY: the caller vouches for it.
     let Some(text) = (unsafe { sys::text(name) }) else { return Meaning::Native };
-    if text.starts_with(b"/sys") {
-        let plain = Plain::new(b"", text);
-        return redirected(run, plain, text, room).unwrap_or(Meaning::Native);
-    }
-    if !path::is_candidate(text) {
-        return Meaning::Native;
-    }
-    let mut base = [0; path::MAX];
-    let base = if text.starts_with(b"/") { Some(&b""[..]) } else { directory(dirfd, &mut base) };
-    let plain = base.and_then(|base| Plain::new(base, text));
-    match plain.and_then(|plain| plain.node()) {
-        Some(Node::FailNth(_)) if !run.has(SELFTEST) => Meaning::Native,
-        Some(Node::VfioDevice(_)) if !run.has(DEVICES) => Meaning::Native,
+    look_up(run, dirfd, text, room).unwrap_or(Meaning::Native)
+}
+
+fn look_up<'n>(
+    run: &'static Run,
+    dirfd: c_int,
+    text: &[u8],
+    room: &'n mut Room,
+) -> Option<Meaning<'n>> {
+    let (plain, from_run) = absolute(run, dirfd, text)?;
+    let tree = match plain.node() {
+        Some(Node::FailNth(_)) if !run.has(SELFTEST) => None,
+        Some(Node::VfioDevice(_)) if !run.has(DEVICES) => None,
+        Some(Node::Status(_)) if !run.is_charged() => None,
         Some(node @ Node::VfioDevice(_)) => {
-            let last = plain.as_ref().and_then(|plain| plain.as_bytes().get(DEVICE_NODES.len()..));
-            match run.file(VFIO_CLASS, last.unwrap_or_default(), room) {
+            let last = plain.as_bytes().get(DEVICE_NODES.len()..)?;
+            return Some(match run.file(VFIO_CLASS, last, room) {
                 // the system's own device of this name is not the program's
-                Some(there) if !exists(there) => Meaning::Redirected(there, Tree::Dev),
+                Some(there) if !exists(there) => Meaning::Redirected(there, Some(Tree::Dev)),
                 _ => Meaning::Node(run, node),
-            }
+            });
         }
-        Some(Node::Status(_)) if !run.is_charged() => Meaning::Native,
-        Some(node) => Meaning::Node(run, node),
-        None => redirected(run, plain, text, room).unwrap_or(Meaning::Native),
-    }
+        Some(node) => return Some(Meaning::Node(run, node)),
+        None => plain.tree(),
+    };
+    let (folder, rest) = match tree {
+        Some((Tree::Debug, rest)) if run.has(SELFTEST) => (wire::DEBUG_TREE, rest),
+        Some((Tree::Sys, rest)) if run.has(DEVICES) => (wire::SYS_TREE, rest),
+        Some((Tree::Dev, rest)) => (wire::DEV_TREE, rest),
+        _ if from_run => {
+            return Some(Meaning::Redirected(finished(plain.as_bytes(), text, room)?, None));
+        }
+        _ => return None,
+    };
+    let mut name = [0; path::MAX + 2];
+    let name = finished(rest, text, &mut name)?.to_bytes();
+    Some(Meaning::Redirected(run.file(folder, name, room)?, tree.map(|(tree, _)| tree)))
+}
+
+/// A plain name, with a slash at the end where the program's own name makes a link be followed.
+fn finished<'n>(plain: &[u8], text: &[u8], room: &'n mut [u8]) -> Option<&'n CStr> {
+    let last = text.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let end: &[u8] = if matches!(last, b"" | b"." | b"..") { b"/\0" } else { b"\0" };
+    let name = room.get_mut(..plain.len() + end.len())?;
+    let (to_plain, to_end) = name.split_at_mut_checked(plain.len())?;
+    to_plain.copy_from_slice(plain);
+    to_end.copy_from_slice(end);
+    CStr::from_bytes_with_nul(name).ok()
 }
 
 /// The file of the run that stands for a device node where there must be one, with nothing in it.
@@ -70,9 +98,7 @@ pub(crate) unsafe fn placeholder(
     let run = run::current()?;
     // SAFETY: the caller vouches for it.
     let text = unsafe { sys::text(name) }?;
-    let mut base = [0; path::MAX];
-    let base = if text.starts_with(b"/") { Some(&b""[..]) } else { directory(dirfd, &mut base) };
-    let plain = Plain::new(base?, text)?;
+    let (plain, _) = absolute(run, dirfd, text)?;
     run.file(wire::DEV_TREE, plain.as_bytes().strip_prefix(b"/dev")?, room)
 }
 
@@ -85,33 +111,35 @@ fn exists(name: &CStr) -> bool {
     rustix::fs::access(name, rustix::fs::Access::EXISTS).is_ok()
 }
 
-/// The file of the run that stands for a name, if one of its trees has it.
-fn redirected<'n>(
-    run: &Run,
-    plain: Option<Plain>,
-    text: &[u8],
-    room: &'n mut Room,
-) -> Option<Meaning<'n>> {
-    let plain = plain?;
-    let (tree, rest) = plain.tree()?;
-    let (there, folder) = match tree {
-        Tree::Debug => (run.has(SELFTEST), wire::DEBUG_TREE),
-        Tree::Sys => (run.has(DEVICES), wire::SYS_TREE),
-        Tree::Dev => (true, wire::DEV_TREE),
-    };
-    // a slash at the end makes a link be followed
-    let mut name = [0; path::MAX + 1];
-    let end = rest.len() + usize::from(text.ends_with(b"/"));
-    name.get_mut(..rest.len())?.copy_from_slice(rest);
-    name.get_mut(rest.len()..end)?.fill(b'/');
-    if !there {
+/// A name made absolute, and whether it is relative to a folder of the run; none where it is none of
+/// ours.
+fn absolute(run: &Run, dirfd: c_int, text: &[u8]) -> Option<(Plain, bool)> {
+    let is_candidate = path::is_candidate(text);
+    if text.starts_with(b"/") {
+        let may_be_ours = is_candidate || text.starts_with(b"/sys");
+        return if may_be_ours { Some((Plain::new(b"", text)?, false)) } else { None };
+    }
+    if !is_candidate && !path::climbs(text) {
         return None;
     }
-    Some(Meaning::Redirected(run.file(folder, name.get(..end)?, room)?, tree))
+    let mut room: Room = [0; _];
+    let base = folder(run, dirfd, &mut room)?;
+    if !is_candidate && !base.is_in_run {
+        return None;
+    }
+    Some((Plain::new(base.name, text)?, base.is_in_run))
 }
 
-/// The name of an open directory.
-fn directory(dirfd: c_int, room: &mut [u8]) -> Option<&[u8]> {
+/// A name that the kernel tells.
+pub(crate) struct Told<'n> {
+    /// The system's name, where the file is one of the run's.
+    pub(crate) name: &'n [u8],
+    /// Whether it is.
+    pub(crate) is_in_run: bool,
+}
+
+/// The folder of a descriptor, or the current one.
+pub(crate) fn folder<'n>(run: &Run, dirfd: c_int, room: &'n mut Room) -> Option<Told<'n>> {
     let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
     let link = if dirfd == libc::AT_FDCWD {
         c"/proc/self/cwd"
@@ -127,6 +155,26 @@ fn directory(dirfd: c_int, room: &mut [u8]) -> Option<&[u8]> {
         }
         CStr::from_bytes_until_nul(&link).ok()?
     };
-    let length = rustix::fs::readlinkat_raw(CWD, link, &mut *room).ok()?;
-    room.get(..length)
+    linked(run, CWD, link, room)
+}
+
+/// What a link says; none when that is longer than any name of ours.
+pub(crate) fn linked<'n>(
+    run: &Run,
+    dirfd: BorrowedFd<'_>,
+    link: &CStr,
+    room: &'n mut Room,
+) -> Option<Told<'n>> {
+    let length = rustix::fs::readlinkat_raw(dirfd, link, &mut room[..]).ok()?;
+    if length == room.len() {
+        return None;
+    }
+    let Some((root, rest)) = run.system_name(room.get(..length)?) else {
+        return Some(Told { name: room.get(..length)?, is_in_run: false });
+    };
+    let (root, rest) = (root.to_bytes(), length - rest.len()..length);
+    let end = root.len() + rest.len();
+    room.copy_within(rest, root.len());
+    room.get_mut(..root.len())?.copy_from_slice(root);
+    Some(Told { name: room.get(..end)?, is_in_run: true })
 }

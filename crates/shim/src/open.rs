@@ -23,7 +23,9 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
             Some(result) => return result,
             None => name,
         },
-        Meaning::Redirected(_, Tree::Sys) if writes(flags) => return sys::failure(libc::EACCES),
+        Meaning::Redirected(_, Some(Tree::Sys)) if writes(flags) => {
+            return sys::failure(libc::EACCES);
+        }
         Meaning::Redirected(there, _) => there.as_ptr(),
         Meaning::Native => name,
     };

@@ -115,8 +115,18 @@ impl Run {
     pub(crate) fn system_name<'p>(&self, path: &'p [u8]) -> Option<(&'static CStr, &'p [u8])> {
         let rest = path.strip_prefix(self.directory.get(..self.length)?)?.strip_prefix(b"/")?;
         let below = |tree: &str| rest.strip_prefix(tree.as_bytes());
-        let sys = below(wire::SYS_TREE).map(|rest| (c"/sys", rest));
-        sys.or_else(|| below(wire::DEV_TREE).map(|rest| (c"/dev", rest)))
+        let trees = [
+            (wire::SYS_TREE, c"/sys"),
+            (wire::DEV_TREE, c"/dev"),
+            (wire::DEBUG_TREE, c"/sys/kernel/debug"),
+        ];
+        trees.into_iter().find_map(|(tree, system)| Some((system, below(tree)?)))
+    }
+
+    /// Whether this is a name in the run directory, or the beginning of one.
+    pub(crate) fn may_hold(&self, beginning: &[u8]) -> bool {
+        let directory = self.directory.get(..self.length).unwrap_or_default();
+        beginning.iter().zip(directory).all(|(one, other)| one == other)
     }
 
     /// Whether the run has this feature, a bit of [`page`].

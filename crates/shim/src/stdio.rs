@@ -43,7 +43,7 @@ unsafe fn open_stream(name: *const c_char, mode: *const c_char, next: &Next) -> 
             }
         }
         // SAFETY: the mode is the program's promise to libc.
-        Meaning::Redirected(_, Tree::Sys) if is_written(unsafe { CStr::from_ptr(mode) }) => {
+        Meaning::Redirected(_, Some(Tree::Sys)) if is_written(unsafe { CStr::from_ptr(mode) }) => {
             to_int(sys::failure(libc::EACCES));
             return null_mut();
         }

@@ -156,6 +156,20 @@ impl Next {
         (!found.is_null()).then(|| unsafe { transmute(found) })
     }
 
+    /// The function of a buffer and its size that returns a pointer, as `getcwd`.
+    pub(crate) fn sized(&self) -> Option<unsafe extern "C" fn(*mut c_char, usize) -> *mut c_char> {
+        let found = self.address();
+        // SAFETY: only used for names with this signature.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
+
+    /// The function without arguments that returns a pointer, as `get_current_dir_name`.
+    pub(crate) fn none(&self) -> Option<unsafe extern "C" fn() -> *mut c_char> {
+        let found = self.address();
+        // SAFETY: only used for names with this signature.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
+
     /// The function of one pointer that returns a pointer, as `opendir`.
     pub(crate) fn one(&self) -> Option<unsafe extern "C" fn(*const c_char) -> *mut c_void> {
         let found = self.address();

@@ -15,11 +15,19 @@ pub struct Plain {
     len: usize,
 }
 
-/// Whether this could be a name of ours. Cheap, for every name that a program opens.
+/// Whether this could be a name of ours, whatever it is relative to. Cheap, for every name that a
+/// program opens. Names below a folder of the run lead there by themselves.
 pub fn is_candidate(path: &[u8]) -> bool {
-    let last = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    matches!(last, b"" | b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
-        || last.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
+    path.split(|&b| b == b'/').any(|name| {
+        matches!(name, b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
+            || matches!(name, b"vfio-dev" | b"vfio-pci" | b"iommu_groups")
+            || name.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
+    })
+}
+
+/// Whether this may lead out of the folder that it is relative to.
+pub fn climbs(path: &[u8]) -> bool {
+    path.split(|&b| b == b'/').any(|name| name == b"..")
 }
 
 impl Plain {
@@ -189,6 +197,31 @@ mod tests {
             let plain = Plain::new(base.as_bytes(), path.as_bytes()).unwrap();
             assert_eq!(plain.node(), *node, "{base} {path}");
             assert!(node.is_none() || is_candidate(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn candidates() {
+        #[rustfmt::skip] // one name, one line
+        let cases = [
+            ("class/iommu",              true,  false),
+            ("vfio/devices/..",          true,  true),
+            ("pci/devices/0000:6a:01.0", true,  false),
+            ("../net",                   false, true),
+            ("..",                       false, true),
+            ("..a/b..",                  false, false),
+            ("net",                      false, false),
+            ("vfiox/iommux",             false, false),
+            ("",                         false, false),
+        ];
+        for (path, candidate, climber) in cases {
+            assert_eq!(is_candidate(path.as_bytes()), candidate, "{path}");
+            assert_eq!(climbs(path.as_bytes()), climber, "{path}");
+        }
+        // by the last part of its name, each folder is found from the one that it is in
+        for folder in SYS_FOLDERS.iter().chain(DEV_FOLDERS) {
+            let last = folder.rsplit(|&b| b == b'/').next().unwrap();
+            assert!(is_candidate(last), "{folder:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod client;
 mod endings;
+mod names;
 mod sharing;
 mod storm;
 mod sysfs;

@@ -1,0 +1,82 @@
+//! Names below the current folder and below open folders, and what libc tells of them.
+//!
+//! The program is `ask.c`: it makes the calls that Rust's std does not.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::Run;
+
+impl Run {
+    /// `ask.c`, built.
+    fn asker(&self) -> PathBuf {
+        let asker = self.folder.join("ask");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run/ask.c");
+        let built = Command::new("cc").args(["-w", "-o"]).arg(&asker).arg(source).output();
+        assert!(built.is_ok_and(|output| output.status.success()), "cc builds {source}");
+        asker
+    }
+}
+
+/// What `ask.c` answers to some words.
+fn answer(command: &mut Command, words: &str) -> String {
+    let output = command.args(words.split(' ')).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{words}: {errors}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn names_are_relative_to_the_systems_folders() {
+    let run = Run::new("names");
+    let asker = run.asker();
+    #[rustfmt::skip] // one line, one question
+    let cases: &[(&str, &str)] = &[
+        // a device of ours says EFAULT, the container ENOTTY
+        ("in /dev/vfio/devices open vfio0",                "EFAULT"),
+        ("in /dev/vfio open devices/vfio0",                "EFAULT"),
+        ("in /dev open vfio/devices/vfio0",                "EFAULT"),
+        ("in /sys/class open ../../dev/vfio/devices/vfio0", "EFAULT"),
+        ("cd /dev/vfio/devices open vfio0",                "EFAULT"),
+        ("cd /dev/vfio/devices open ./vfio0",              "EFAULT"),
+        ("cd /dev/vfio/devices open ../devices/vfio0",     "EFAULT"),
+        ("cd /dev/vfio cd devices open vfio0",             "EFAULT"),
+        ("in /dev/vfio/devices fchdir open vfio0",         "EFAULT"),
+        ("in /dev/vfio/devices open vfio1",                "ENOENT"),
+        ("in /dev/vfio/devices stat vfio0",                "511:0"),
+        ("in /dev/vfio/devices statx vfio0",               "511:0"),
+        ("in /dev/vfio/devices access vfio0",              "yes"),
+        ("in /dev/vfio/devices link vfio0",                "EINVAL"),
+        ("in /dev/vfio/devices list-it",                   "[vfio0]"),
+        ("in /dev/vfio stat vfio stat ../iommu",           "10:196 10:122"),
+        ("in /dev/vfio/devices stat vfio1 access vfio1",   "ENOENT ENOENT"),
+        ("cd /dev/vfio/devices stat vfio0 access vfio0",   "511:0 yes"),
+        ("cd /dev/vfio/devices list . list ..",            "[vfio0] [devices vfio]"),
+        ("cd /dev/vfio/devices cd vfio0",                  "ENOTDIR"),
+        ("cd /dev/vfio/devices real vfio0 real .",         "/dev/vfio/devices/vfio0 /dev/vfio/devices"),
+        ("cd /dev/vfio/devices real .. real ../..",        "/dev/vfio /dev"),
+        // out of the run again
+        ("cd /dev/vfio stat ../null stat ../.. cd .. stat null", "1:3 folder 1:3"),
+        ("in /sys/class/iommu stat ../net stat ../../../dev/null", "folder 1:3"),
+        ("cd /sys/class/iommu cd .. pwd 4096 read net/lo/address", "/sys/class 00:00:00:00:00:00"),
+        ("cd /sys/class/iommu read dmar0/intel-iommu/version", "6:0"),
+        ("in /sys/class list /sys/class/iommu link iommu/dmar0", "[dmar0] ../../devices/virtual/iommu/dmar0"),
+        // the descriptor itself
+        ("in /sys/class/iommu statx-it",                      "folder"),
+        ("in /sys/class/net/lo statx-it",                     "folder"),
+        // what a folder is called
+        ("cd /dev/vfio/devices pwd 4096 old-pwd new-pwd name-pwd", "/dev/vfio/devices /dev/vfio/devices /dev/vfio/devices /dev/vfio/devices"),
+        ("cd /dev/vfio/devices pwd 18 pwd 17 pwd 0",       "/dev/vfio/devices ERANGE EINVAL"),
+        ("cd /sys/class/iommu cd dmar0 pwd 4096 cd .. pwd 4096", "/sys/devices/virtual/iommu/dmar0 /sys/devices/virtual/iommu"),
+        ("cd /dev/vfio cd .. pwd 4096 cd /tmp pwd 4096 pwd 4", "/dev /tmp ERANGE"),
+        ("cd /dev/vfio/devices link /proc/self/cwd",       "/dev/vfio/devices"),
+        ("cd /dev/vfio/devices link-of-4 /proc/self/cwd",  "/dev"),
+        ("cd /dev/vfio/devices real /proc/self/cwd",       "/dev/vfio/devices"),
+        ("in /sys/class/iommu fd-link",                    "/sys/class/iommu"),
+        ("cd /tmp link /proc/self/cwd link-of-4 /proc/self/cwd", "/tmp /tmp"),
+    ];
+    for (words, expected) in cases {
+        let mut command = run.command(&["--machine", "spr", "--"]);
+        assert_eq!(answer(command.arg(&asker), words), *expected, "{words}");
+    }
+}
