@@ -138,15 +138,18 @@ impl Drop for Directory {
 fn bases() -> impl Iterator<Item = PathBuf> {
     let named = ["XDG_RUNTIME_DIR", "TMPDIR"].into_iter().filter_map(env::var_os);
     let usual = ["/tmp", "/var/tmp", "/dev/shm", "/run"].into_iter().map(Into::into);
-    named.chain(usual).map(PathBuf::from).filter(|base| is_usable(base))
+    named.chain(usual).filter_map(|base| usable(Path::new(&base)))
 }
 
-/// Executables may be mapped there, and `LD_PRELOAD` can hold the name.
-fn is_usable(base: &Path) -> bool {
+/// A directory by the name without links: the kernel tells it like that, and the shim must know a name
+/// of the run when it sees one. None unless executables may be mapped there and `LD_PRELOAD` can hold
+/// the name.
+fn usable(base: &Path) -> Option<PathBuf> {
+    let base = fs::canonicalize(base).ok().filter(|_| base.is_absolute())?;
     let name = base.as_os_str().as_encoded_bytes();
-    let plain = base.is_absolute() && !name.iter().any(|b| b.is_ascii_whitespace() || *b == b':');
-    plain
-        && rustix::fs::statvfs(base).is_ok_and(|fs| !fs.f_flag.contains(StatVfsMountFlags::NOEXEC))
+    let plain = !name.iter().any(|b| b.is_ascii_whitespace() || *b == b':');
+    let flags = rustix::fs::statvfs(&base).ok()?.f_flag;
+    (plain && !flags.contains(StatVfsMountFlags::NOEXEC)).then_some(base)
 }
 
 /// Removes the directories of supervisors that were killed.
@@ -189,9 +192,26 @@ mod tests {
     }
 
     #[test]
-    fn names_that_ld_preload_cannot_hold() {
-        assert!(!is_usable(Path::new("/tmp/a b")));
-        assert!(!is_usable(Path::new("/tmp:")));
-        assert!(!is_usable(Path::new("tmp")));
+    fn bases_by_name() {
+        let here = Directory::new().unwrap();
+        for folder in ["a b", "a:", "real"] {
+            here.create(folder).unwrap();
+        }
+        for (link, to) in [("link", "real"), ("alias", "a b")] {
+            here.link(link, to).unwrap();
+        }
+        #[rustfmt::skip] // one name, one line
+        let cases = [
+            ("real",  Some("real")),
+            ("link",  Some("real")),
+            ("a b",   None),
+            ("a:",    None),
+            ("alias", None),
+            ("none",  None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(usable(&here.file(name)), expected.map(|it| here.file(it)), "{name}");
+        }
+        assert_eq!(usable(Path::new("src")), None);
     }
 }

@@ -80,3 +80,16 @@ fn names_are_relative_to_the_systems_folders() {
         assert_eq!(answer(command.arg(&asker), words), *expected, "{words}");
     }
 }
+
+#[test]
+fn a_run_directory_behind_a_link() {
+    let run = Run::new("linked");
+    let asker = run.asker();
+    let link = run.folder.join("link");
+    std::os::unix::fs::symlink(&run.folder, &link).unwrap();
+    let mut command = run.command(&["--machine", "spr", "--"]);
+    command.env("XDG_RUNTIME_DIR", &link).arg(&asker);
+    let words = "cd /dev/vfio/devices pwd 4096 real vfio0 link /proc/self/cwd open vfio0";
+    let expected = "/dev/vfio/devices /dev/vfio/devices/vfio0 /dev/vfio/devices EFAULT";
+    assert_eq!(answer(&mut command, words), expected);
+}
