@@ -6,9 +6,9 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::CWD;
+use rustix::fs::{Access, CWD};
 use wire::message::Node;
-use wire::page::{DEVICES, SELFTEST};
+use wire::page::SELFTEST;
 use wire::path::{self, Plain, Tree};
 
 use crate::run::{self, Run};
@@ -48,22 +48,14 @@ fn look_up<'n>(
     let (plain, from_run) = absolute(run, dirfd, text)?;
     let tree = match plain.node() {
         Some(Node::FailNth(_)) if !run.has(SELFTEST) => None,
-        Some(Node::VfioDevice(_)) if !run.has(DEVICES) => None,
         Some(Node::Status(_)) if !run.is_charged() => None,
-        Some(node @ Node::VfioDevice(_)) => {
-            let last = plain.as_bytes().get(DEVICE_NODES.len()..)?;
-            return Some(match run.file(VFIO_CLASS, last, room) {
-                // the system's own device of this name is not the program's
-                Some(there) if !exists(there) => Meaning::Redirected(there, Some(Tree::Dev)),
-                _ => Meaning::Node(run, node),
-            });
-        }
+        Some(Node::VfioDevice(_)) if !has_placeholder(run, &plain) => plain.tree(),
         Some(node) => return Some(Meaning::Node(run, node)),
         None => plain.tree(),
     };
     let (folder, rest) = match tree {
         Some((Tree::Debug, rest)) if run.has(SELFTEST) => (wire::DEBUG_TREE, rest),
-        Some((Tree::Sys, rest)) if run.has(DEVICES) => (wire::SYS_TREE, rest),
+        Some((Tree::Sys, rest)) => (wire::SYS_TREE, rest),
         Some((Tree::Dev, rest)) => (wire::DEV_TREE, rest),
         _ if from_run => {
             return Some(Meaning::Redirected(finished(plain.as_bytes(), text, room)?, None));
@@ -99,16 +91,18 @@ pub(crate) unsafe fn placeholder(
     // SAFETY: the caller vouches for it.
     let text = unsafe { sys::text(name) }?;
     let (plain, _) = absolute(run, dirfd, text)?;
+    placeholder_of(run, &plain, room)
+}
+
+fn placeholder_of<'n>(run: &Run, plain: &Plain, room: &'n mut Room) -> Option<&'n CStr> {
     run.file(wire::DEV_TREE, plain.as_bytes().strip_prefix(b"/dev")?, room)
 }
 
-/// Where VFIO's device nodes are.
-const DEVICE_NODES: &str = "/dev/vfio/devices";
-/// The folder of a run that has a file for each of them.
-const VFIO_CLASS: &str = "sys/class/vfio-dev";
-
-fn exists(name: &CStr) -> bool {
-    rustix::fs::access(name, rustix::fs::Access::EXISTS).is_ok()
+/// Whether the machine has a device node.
+fn has_placeholder(run: &Run, plain: &Plain) -> bool {
+    let mut room: Room = [0; _];
+    placeholder_of(run, plain, &mut room)
+        .is_some_and(|name| rustix::fs::access(name, Access::EXISTS).is_ok())
 }
 
 /// A name made absolute, and whether it is relative to a folder of the run; none where it is none of

@@ -53,9 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let machine = &options.machine;
     let program = program::find(&options.program)?;
     let directory = Directory::new()?;
-    let selftest = if machine.test_command { wire::page::SELFTEST } else { 0 };
-    let devices = if machine.devices.is_empty() { 0 } else { wire::page::DEVICES };
-    let features = selftest | devices;
+    let features = if machine.test_command { wire::page::SELFTEST } else { 0 };
     let page = Arc::new(Page::new(&directory, features)?);
     directory.write(wire::SHIM, options.shim, false)?;
     if machine.test_command {

@@ -5,7 +5,7 @@
 //!
 //! | offset | size | meaning |
 //! |---|---|---|
-//! | [`FEATURES`] | 4 | [`SELFTEST`] and [`DEVICES`], fixed for the run |
+//! | [`FEATURES`] | 4 | [`SELFTEST`] or not, fixed for the run |
 //! | [`LIVE`] | 4 | how many open files of ours there are; 0 settles every question |
 //! | [`CHARGED`] | 4 | 1 once any process was charged for pinned pages |
 //! | [`FILTER`] | [`FILTER_BYTES`] | a bit a cookie ([`bit`]), shared by cookies that collide |
@@ -27,8 +27,6 @@ pub const FILTER_BYTES: usize = 4096;
 
 /// Feature: the machine has Linux's fault injection files.
 pub const SELFTEST: u32 = 1;
-/// Feature: the machine has PCI devices of its own, and its own part of `/sys`.
-pub const DEVICES: u32 = 2;
 
 /// The byte in [`FILTER`] and the bit in it that stand for a cookie.
 ///

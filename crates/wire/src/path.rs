@@ -20,7 +20,7 @@ pub struct Plain {
 pub fn is_candidate(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').any(|name| {
         matches!(name, b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
-            || matches!(name, b"vfio-dev" | b"vfio-pci" | b"iommu_groups")
+            || matches!(name, b"vfio-dev" | b"vfio-pci" | b"iommu_groups" | b"iommu_group")
             || name.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
     })
 }
@@ -113,47 +113,52 @@ fn number(name: &[u8]) -> Option<u32> {
 pub enum Tree {
     /// `/sys/kernel/debug`, in [`crate::DEBUG_TREE`].
     Debug,
-    /// PCI devices and IOMMUs below `/sys`, in [`crate::SYS_TREE`].
+    /// PCI devices, IOMMUs and VFIO below `/sys`, in [`crate::SYS_TREE`].
     Sys,
-    /// The folders of device nodes of ours below `/dev`, in [`crate::DEV_TREE`].
+    /// VFIO's device nodes below `/dev`, in [`crate::DEV_TREE`].
     Dev,
 }
 
 impl Plain {
     /// The tree that stands for a name, and what follows the tree's own name: empty, or with a slash
-    /// first.
+    /// first. The machine has what is there and nothing else, whatever the host has.
     pub fn tree(&self) -> Option<(Tree, &[u8])> {
         if let Some(path) = self.as_bytes().strip_prefix(b"/dev") {
-            return DEV_FOLDERS.contains(&path).then_some((Tree::Dev, path));
+            return is_within(path, b"/vfio").then_some((Tree::Dev, path));
         }
         let path = self.as_bytes().strip_prefix(b"/sys")?;
-        let within = |folder: &&[u8]| {
-            path.strip_prefix(*folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-        };
-        if within(&&b"/kernel/debug"[..]) {
+        if is_within(path, b"/kernel/debug") {
             return Some((Tree::Debug, path.get(b"/kernel/debug".len()..)?));
         }
-        let ours = SYS_FOLDERS.iter().any(within)
-            || SYS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+        let ours = SYS_FOLDERS.iter().any(|folder| is_within(path, folder))
+            || SYS_PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+            || path.split(|&b| b == b'/').any(|name| DEVICE_LINKS.contains(&name));
         ours.then_some((Tree::Sys, path))
     }
 }
 
-/// Folders of device nodes below `/dev`.
-const DEV_FOLDERS: &[&[u8]] = &[b"/vfio", b"/vfio/devices"];
+fn is_within(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
 
 /// Folders below `/sys` that are the machine's.
 const SYS_FOLDERS: &[&[u8]] = &[
     b"/bus/pci/devices",
     b"/bus/pci/drivers/vfio-pci",
     b"/class/iommu",
+    b"/class/vfio",
     b"/class/vfio-dev",
     b"/kernel/iommu_groups",
     b"/devices/virtual/iommu",
+    b"/devices/virtual/vfio",
 ];
 
 /// How the names of further folders begin.
 const SYS_PREFIXES: &[&[u8]] = &[b"/devices/pci", b"/devices/platform/arm-smmu-v3"];
+
+/// What a device's folder has if it is behind an IOMMU or with VFIO. Devices of the host are neither,
+/// by whatever class they are found.
+const DEVICE_LINKS: &[&[u8]] = &[b"iommu", b"iommu_group", b"vfio-dev"];
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +224,7 @@ mod tests {
             assert_eq!(climbs(path.as_bytes()), climber, "{path}");
         }
         // by the last part of its name, each folder is found from the one that it is in
-        for folder in SYS_FOLDERS.iter().chain(DEV_FOLDERS) {
+        for folder in SYS_FOLDERS.iter().chain(DEVICE_LINKS) {
             let last = folder.rsplit(|&b| b == b'/').next().unwrap();
             assert!(is_candidate(last), "{folder:?}");
         }
@@ -245,9 +250,15 @@ mod tests {
             ("/sys/devices/system/cpu",        None),
             ("/sys/class/net",                 None),
             ("/sys",                           None),
+            ("/sys/class/vfio/26",             Some((Tree::Sys, "/class/vfio/26"))),
+            ("/sys/class/vfio-dev",            Some((Tree::Sys, "/class/vfio-dev"))),
+            ("/sys/class/net/e0/device/iommu_group", Some((Tree::Sys, "/class/net/e0/device/iommu_group"))),
+            ("/sys/class/net/e0/device/iommu/cap", Some((Tree::Sys, "/class/net/e0/device/iommu/cap"))),
+            ("/sys/module/iommufd",            None),
             ("/dev/vfio",                      Some((Tree::Dev, "/vfio"))),
             ("/dev/vfio/devices/",             Some((Tree::Dev, "/vfio/devices"))),
-            ("/dev/vfio/vfio",                 None),
+            ("/dev/vfio/26",                   Some((Tree::Dev, "/vfio/26"))),
+            ("/dev/vfiox",                     None),
             ("/dev",                           None),
         ];
         for (path, expected) in cases {

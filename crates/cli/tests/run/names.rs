@@ -2,6 +2,7 @@
 //!
 //! The program is `ask.c`: it makes the calls that Rust's std does not.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -78,6 +79,46 @@ fn names_are_relative_to_the_systems_folders() {
     for (words, expected) in cases {
         let mut command = run.command(&["--machine", "spr", "--"]);
         assert_eq!(answer(command.arg(&asker), words), *expected, "{words}");
+    }
+}
+
+/// An IOMMU without a device behind it.
+const NO_DEVICE: &str = "name = \"m\"\nsummary = \"s\"\n[[iommu]]\nname = \"dmar0\"\nkind = \"intel-vtd\"\n\
+     address = 0xd7fff000\nversion = \"6.0\"\ncap = 0x19ed008c40780c66\necap = 0x3ee9e86f050df\n";
+
+#[test]
+fn a_machine_shows_its_own_devices_and_no_other() {
+    let run = Run::new("trees");
+    let asker = run.asker();
+    let file = run.folder.join("no-device.toml");
+    fs::write(&file, NO_DEVICE).unwrap();
+    let no_device = file.to_str().unwrap();
+    let classes = "list /sys/class/iommu list /sys/class/vfio-dev list /sys/class/vfio";
+    let groups = "list /sys/kernel/iommu_groups list /sys/bus/pci/devices";
+    let nodes = "list /dev/vfio list /dev/vfio/devices stat /dev/vfio/26 stat /dev/vfio/noiommu-0";
+    let device = "stat /dev/vfio/devices/vfio0 open /dev/vfio/devices/vfio0";
+    #[rustfmt::skip] // one machine, one line
+    let cases: &[(&str, &str, &str)] = &[
+        ("spr",      classes, "[dmar0] [vfio0] ENOENT"),
+        ("selftest", classes, "[] [] ENOENT"),
+        ("none",     classes, "[] [] ENOENT"),
+        (no_device,  classes, "[dmar0] [] ENOENT"),
+        ("spr",      groups,  "[0] [0000:6a:01.0]"),
+        ("selftest", groups,  "[] []"),
+        ("none",     groups,  "[] [0000:00:02.0]"),
+        (no_device,  groups,  "[] []"),
+        ("spr",      nodes,   "[devices vfio] [vfio0] ENOENT ENOENT"),
+        ("selftest", nodes,   "[vfio] ENOENT ENOENT ENOENT"),
+        ("none",     nodes,   "[vfio] ENOENT ENOENT ENOENT"),
+        (no_device,  nodes,   "[vfio] ENOENT ENOENT ENOENT"),
+        ("spr",      device,  "511:0 EFAULT"),
+        ("selftest", device,  "ENOENT ENOENT"),
+        ("none",     device,  "ENOENT ENOENT"),
+        (no_device,  device,  "ENOENT ENOENT"),
+    ];
+    for (machine, words, expected) in cases {
+        let mut command = run.command(&["--machine", machine, "--"]);
+        assert_eq!(answer(command.arg(&asker), words), *expected, "{machine}: {words}");
     }
 }
 
