@@ -13,7 +13,7 @@
 //! | [`image`] | this program image: its number and its connections, new after `fork` and `exec` |
 //! | [`call`] | one call: request, answer, descriptor |
 //! | [`name`] | which file a name means |
-//! | [`open`], [`stat`], [`link`], [`stdio`], [`file`], [`memory`], [`close`] | the hooks |
+//! | [`open`], [`stat`], [`link`], [`stdio`], [`file`], [`memory`], [`close`], [`uname`] | the hooks |
 //!
 //! # Rules
 //!
@@ -42,6 +42,7 @@ mod run;
 mod stat;
 mod stdio;
 mod sys;
+mod uname;
 
 /// Joins the run before the program can change its environment or its root directory.
 extern "C" fn constructor() {

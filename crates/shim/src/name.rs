@@ -57,6 +57,7 @@ fn look_up<'n>(
         Some((Tree::Debug, rest)) if run.has(SELFTEST) => (wire::DEBUG_TREE, rest),
         Some((Tree::Sys, rest)) => (wire::SYS_TREE, rest),
         Some((Tree::Dev, rest)) => (wire::DEV_TREE, rest),
+        Some((Tree::Proc, rest)) => (wire::PROC_TREE, rest),
         _ if from_run => {
             return Some(Meaning::Redirected(finished(plain.as_bytes(), text, room)?, None));
         }

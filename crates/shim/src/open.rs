@@ -4,7 +4,6 @@ use core::ffi::{c_char, c_int, c_uint};
 
 use rustix::fs::OFlags;
 use wire::message::{Node, Operation};
-use wire::path::Tree;
 
 use crate::call::Call;
 use crate::name::{Meaning, Room, meaning};
@@ -23,7 +22,7 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
             Some(result) => return result,
             None => name,
         },
-        Meaning::Redirected(_, Some(Tree::Sys)) if writes(flags) => {
+        Meaning::Redirected(_, Some(tree)) if tree.is_fixed() && writes(flags) => {
             return sys::failure(libc::EACCES);
         }
         Meaning::Redirected(there, _) => there.as_ptr(),
@@ -34,7 +33,7 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
     unsafe { sys::raw(libc::SYS_openat, arguments) }
 }
 
-/// Whether a file is opened, or made, to be written: nothing below `/sys` takes that yet.
+/// Whether a file is opened, or made, to be written.
 pub(crate) fn writes(flags: c_int) -> bool {
     let flags = OFlags::from_bits_retain(flags as u32);
     flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)

@@ -119,6 +119,7 @@ impl Run {
             (wire::SYS_TREE, c"/sys"),
             (wire::DEV_TREE, c"/dev"),
             (wire::DEBUG_TREE, c"/sys/kernel/debug"),
+            (wire::PROC_TREE, c"/proc"),
         ];
         trees.into_iter().find_map(|(tree, system)| Some((system, below(tree)?)))
     }
@@ -132,6 +133,12 @@ impl Run {
     /// Whether the run has this feature, a bit of [`page`].
     pub(crate) fn has(&self, feature: u32) -> bool {
         self.word(page::FEATURES) & feature != 0
+    }
+
+    /// What `uname -r` says, and zeros to the end.
+    pub(crate) fn release(&self) -> [u8; page::RELEASE_BYTES] {
+        // SAFETY: within the page, and nobody changes it during the run.
+        unsafe { self.page.add(page::RELEASE).cast().read() }
     }
 
     /// Whether any process was charged for pinned pages.

@@ -4,10 +4,9 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
 
 use rustix::fs::OFlags;
-use wire::path::Tree;
 
 use crate::name::{Meaning, Room, meaning};
-use crate::open::open_node;
+use crate::open::{open_node, writes};
 use crate::sys::{self, Next, to_int};
 
 static FOPEN: Next = Next::new(c"fopen");
@@ -25,25 +24,23 @@ pub(crate) fn resolve() {
 /// Both must be C strings.
 unsafe fn open_stream(name: *const c_char, mode: *const c_char, next: &Next) -> *mut c_void {
     let mut room: Room = [0; _];
-    // SAFETY: the name is the program's promise to libc.
-    let name = match unsafe { meaning(libc::AT_FDCWD, name, &mut room) } {
-        Meaning::Node(run, node) => {
-            // SAFETY: the mode is the program's promise to libc.
-            let flags = flags(unsafe { CStr::from_ptr(mode) });
-            match open_node(run, node, flags.bits() as c_int) {
-                Some(result) => {
-                    let fd = to_int(result);
-                    if fd < 0 {
-                        return null_mut();
-                    }
-                    // SAFETY: the descriptor is new and goes to the stream; the mode is a C string.
-                    return unsafe { libc::fdopen(fd, mode) }.cast();
+    // SAFETY: name and mode are the program's promise to libc.
+    let (meaning, mode_text) =
+        unsafe { (meaning(libc::AT_FDCWD, name, &mut room), CStr::from_ptr(mode)) };
+    let flags = flags(mode_text);
+    let name = match meaning {
+        Meaning::Node(run, node) => match open_node(run, node, flags.bits() as c_int) {
+            Some(result) => {
+                let fd = to_int(result);
+                if fd < 0 {
+                    return null_mut();
                 }
-                None => name,
+                // SAFETY: the descriptor is new and goes to the stream; the mode is a C string.
+                return unsafe { libc::fdopen(fd, mode) }.cast();
             }
-        }
-        // SAFETY: the mode is the program's promise to libc.
-        Meaning::Redirected(_, Some(Tree::Sys)) if is_written(unsafe { CStr::from_ptr(mode) }) => {
+            None => name,
+        },
+        Meaning::Redirected(_, Some(tree)) if tree.is_fixed() && writes(flags.bits() as c_int) => {
             to_int(sys::failure(libc::EACCES));
             return null_mut();
         }
@@ -52,11 +49,6 @@ unsafe fn open_stream(name: *const c_char, mode: *const c_char, next: &Next) -> 
     };
     // SAFETY: the call as the program made it, or with a name of ours.
     next.two().map_or(null_mut(), |next| unsafe { next(name, mode) })
-}
-
-/// Whether a stream of this mode is written.
-fn is_written(mode: &CStr) -> bool {
-    flags(mode).intersects(OFlags::WRONLY | OFlags::RDWR)
 }
 
 /// The flags of `open` for a mode of `fopen`, as far as they matter for a file that exists.

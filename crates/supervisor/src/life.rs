@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::{Engine, Entry};
+use profile::Kernel;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
@@ -54,13 +55,15 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let program = program::find(&options.program)?;
     let directory = Directory::new()?;
     let features = if machine.test_command { wire::page::SELFTEST } else { 0 };
-    let page = Arc::new(Page::new(&directory, features)?);
+    let release = release(options.kernel);
+    let page = Arc::new(Page::new(&directory, features, &release)?);
     directory.write(wire::SHIM, options.shim, false)?;
     if machine.test_command {
         make_debug_tree(&directory)?;
     }
     let engine = Engine::new(machine, options.kernel);
     make_sys_tree(&directory, &engine)?;
+    make_proc_tree(&directory, &release)?;
     let socket = listen_at(&directory.file(wire::SOCKET))?;
     let files = Files::new(Arc::clone(&page))?;
     let shared = Arc::new(Shared::new(engine, files, page));
@@ -239,6 +242,25 @@ fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> 
         }
     }
     Ok(())
+}
+
+/// What `uname -r` says under a kernel: three numbers, also of a release that is named by two.
+fn release(kernel: &Kernel) -> String {
+    let name = kernel.stands_for();
+    if name.matches('.').count() < 2 { format!("{name}.0") } else { name.to_owned() }
+}
+
+/// Writes the files of `/proc` that tell the kernel's release.
+fn make_proc_tree(directory: &Directory, release: &str) -> Result<(), Trouble> {
+    let name = |file: &str| format!("{}/{file}", wire::PROC_TREE);
+    directory.read_only(&name("sys/kernel/osrelease"), &format!("{release}\n"))?;
+    // "Linux version RELEASE (..) #1 .."; a host that does not tell has no such file in the run either
+    let Ok(version) = fs::read_to_string("/proc/version") else { return Ok(()) };
+    let mut words: Vec<_> = version.split(' ').collect();
+    if let Some(word) = words.get_mut(2) {
+        *word = release;
+    }
+    directory.read_only(&name("version"), &words.join(" "))
 }
 
 /// The shim before whatever is preloaded already.

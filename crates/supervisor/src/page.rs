@@ -26,10 +26,15 @@ struct Live {
 }
 
 impl Page {
-    /// Makes the file in the run directory.
-    pub(crate) fn new(directory: &Directory, features: u32) -> Result<Self, Trouble> {
+    /// Makes the file in the run directory. `release` is what `uname -r` says.
+    pub(crate) fn new(
+        directory: &Directory,
+        features: u32,
+        release: &str,
+    ) -> Result<Self, Trouble> {
         let mut bytes = vec![0; page::SIZE];
         bytes[page::FEATURES..page::FEATURES + 4].copy_from_slice(&features.to_ne_bytes());
+        bytes[page::RELEASE..page::RELEASE + release.len()].copy_from_slice(release.as_bytes());
         directory.write(wire::PAGE, &bytes, false)?;
         let file = OpenOptions::new().write(true).open(directory.file(wire::PAGE));
         let live = Live {

@@ -43,6 +43,8 @@ pub const DEBUG_TREE: &str = "debug";
 pub const SYS_TREE: &str = "sys";
 /// What stands for `/dev/vfio`, in the run directory: a file for each device node, with nothing in it.
 pub const DEV_TREE: &str = "dev";
+/// What stands for files of `/proc` that tell the kernel's release, in the run directory.
+pub const PROC_TREE: &str = "proc";
 /// Major number of VFIO's device nodes. Linux gives them any that is free.
 pub const VFIO_MAJOR: u32 = 511;
 /// The longest name of a run directory, in bytes: the socket's name must fit `sockaddr_un`.

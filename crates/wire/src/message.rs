@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of a [`Hello`].
 pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
 /// Changes with the layout or the meaning of anything in this crate.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Opens a connection: whose memory do the pointers of its calls mean.
 #[repr(C)]

@@ -8,6 +8,7 @@
 //! | [`FEATURES`] | 4 | [`SELFTEST`] or not, fixed for the run |
 //! | [`LIVE`] | 4 | how many open files of ours there are; 0 settles every question |
 //! | [`CHARGED`] | 4 | 1 once any process was charged for pinned pages |
+//! | [`RELEASE`] | [`RELEASE_BYTES`] | what `uname -r` says, fixed for the run: text, and zeros to the end |
 //! | [`FILTER`] | [`FILTER_BYTES`] | a bit a cookie ([`bit`]), shared by cookies that collide |
 //!
 //! A set bit means *perhaps ours*, and the supervisor knows. A clear bit means *not ours*.
@@ -20,6 +21,10 @@ pub const FEATURES: usize = 0;
 pub const LIVE: usize = 4;
 /// Offset of the flag that somebody was charged.
 pub const CHARGED: usize = 8;
+/// Offset of the kernel's release.
+pub const RELEASE: usize = 16;
+/// Bytes of the kernel's release, at least one of them zero: as many as `struct utsname` has.
+pub const RELEASE_BYTES: usize = 65;
 /// Offset of the cookies' bits.
 pub const FILTER: usize = 4096;
 /// Bytes of the cookies' bits.

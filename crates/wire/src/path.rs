@@ -20,6 +20,7 @@ pub struct Plain {
 pub fn is_candidate(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').any(|name| {
         matches!(name, b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
+            || matches!(name, b"osrelease" | b"version")
             || matches!(name, b"vfio-dev" | b"vfio-pci" | b"iommu_groups" | b"iommu_group")
             || name.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
     })
@@ -117,6 +118,15 @@ pub enum Tree {
     Sys,
     /// VFIO's device nodes below `/dev`, in [`crate::DEV_TREE`].
     Dev,
+    /// Files below `/proc` that tell the kernel's release, in [`crate::PROC_TREE`].
+    Proc,
+}
+
+impl Tree {
+    /// Whether nothing in it takes a write yet.
+    pub const fn is_fixed(self) -> bool {
+        matches!(self, Self::Sys | Self::Proc)
+    }
 }
 
 impl Plain {
@@ -125,6 +135,9 @@ impl Plain {
     pub fn tree(&self) -> Option<(Tree, &[u8])> {
         if let Some(path) = self.as_bytes().strip_prefix(b"/dev") {
             return is_within(path, b"/vfio").then_some((Tree::Dev, path));
+        }
+        if let Some(path) = self.as_bytes().strip_prefix(b"/proc") {
+            return PROC_FILES.contains(&path).then_some((Tree::Proc, path));
         }
         let path = self.as_bytes().strip_prefix(b"/sys")?;
         if is_within(path, b"/kernel/debug") {
@@ -140,6 +153,9 @@ impl Plain {
 fn is_within(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
+
+/// Files below `/proc` that tell the kernel's release.
+const PROC_FILES: &[&[u8]] = &[b"/sys/kernel/osrelease", b"/version"];
 
 /// Folders below `/sys` that are the machine's.
 const SYS_FOLDERS: &[&[u8]] = &[
@@ -223,10 +239,10 @@ mod tests {
             assert_eq!(is_candidate(path.as_bytes()), candidate, "{path}");
             assert_eq!(climbs(path.as_bytes()), climber, "{path}");
         }
-        // by the last part of its name, each folder is found from the one that it is in
-        for folder in SYS_FOLDERS.iter().chain(DEVICE_LINKS) {
-            let last = folder.rsplit(|&b| b == b'/').next().unwrap();
-            assert!(is_candidate(last), "{folder:?}");
+        // by the last part of its name, each is found from the folder that it is in
+        for name in SYS_FOLDERS.iter().chain(DEVICE_LINKS).chain(PROC_FILES) {
+            let last = name.rsplit(|&b| b == b'/').next().unwrap();
+            assert!(is_candidate(last), "{name:?}");
         }
     }
 
@@ -260,6 +276,10 @@ mod tests {
             ("/dev/vfio/26",                   Some((Tree::Dev, "/vfio/26"))),
             ("/dev/vfiox",                     None),
             ("/dev",                           None),
+            ("/proc/version",                  Some((Tree::Proc, "/version"))),
+            ("/proc/sys/kernel/osrelease",     Some((Tree::Proc, "/sys/kernel/osrelease"))),
+            ("/proc/sys/kernel/version",       None),
+            ("/proc",                          None),
         ];
         for (path, expected) in cases {
             let plain = Plain::new(b"/", path.as_bytes()).unwrap();

@@ -159,6 +159,9 @@ int main(int count, char **words)
 			snprintf(path, sizeof(path), "/proc/self/fd/%d", folder), read_link(path, PATH_MAX);
 		else if (IS_BARE("release"))
 			say(uname(&system) ? NULL : system.release);
+		else if (IS_BARE("rest-of-uname"))
+			uname(&system), printf(" %s %s %s %s %s", system.sysname, system.nodename,
+					       system.version, system.machine, system.domainname);
 		else
 			return 2;
 	}

@@ -134,3 +134,34 @@ fn a_run_directory_behind_a_link() {
     let expected = "/dev/vfio/devices /dev/vfio/devices/vfio0 /dev/vfio/devices EFAULT";
     assert_eq!(answer(&mut command, words), expected);
 }
+
+#[test]
+fn the_release_is_the_kernels() {
+    let run = Run::new("release");
+    let asker = run.asker();
+    let here = |words: &str| answer(Command::new(&asker).args(["in", "/proc"]), words);
+    let (host, version) = (here("release"), here("read /proc/version"));
+    #[rustfmt::skip] // one kernel, one line
+    let cases: &[(&[&str], &str)] = &[
+        (&["--kernel", "6.13"],                           "6.13.7"),
+        (&["--kernel", "6.2"],                            "6.4.0"),
+        (&["--kernel", "6.12", "--machine", "selftest"],  "6.12.117"),
+        (&["--machine", "none"],                          "7.3.4"),
+    ];
+    for (arguments, release) in cases {
+        let under = |words: &str| {
+            let mut command = run.command(arguments);
+            answer(command.arg("--").arg(&asker), words)
+        };
+        let proc = "/proc/sys/kernel/osrelease";
+        assert_eq!(under("release"), *release, "{arguments:?}");
+        assert_eq!(under(&format!("read {proc} real {proc}")), format!("{release} {proc}"));
+        assert_eq!(
+            under("cd /proc/sys/kernel read osrelease open osrelease"),
+            format!("{release} EACCES")
+        );
+        assert_eq!(under("read /proc/version"), version.replacen(&host, release, 1));
+        // the rest is the host's
+        assert_eq!(under("rest-of-uname"), here("rest-of-uname"));
+    }
+}
