@@ -13,28 +13,29 @@
 //! | [`image`] | this program image: its number and its connections, new after `fork` and `exec` |
 //! | [`call`] | one call: request, answer, descriptor |
 //! | [`name`] | which file a name means |
-//! | [`open`], [`stat`], [`link`], [`stdio`], [`file`], [`memory`], [`close`], [`uname`] | the hooks |
+//! | [`open`], [`stat`], [`link`], [`list`], [`stdio`], [`file`], [`memory`], [`close`], [`uname`] | the hooks |
 //!
 //! # Rules
 //!
 //! - A hook may run at any time after relocation: before our constructor, in a signal handler, in the
 //!   child of `vfork`. Nothing is locked, allocated, or kept in thread-local storage.
 //! - A plain system call is made directly, so `errno` is touched only when a hook fails. Only `fopen`,
-//!   `opendir`, `realpath` and `getcwd` go on to libc's own.
+//!   `realpath`, `getcwd` and what lists a folder go on to libc's own.
 //! - No libc function that is hooked here is called, not even through std: std's files and `println`
 //!   call `read` and `write`, and dropping an `OwnedFd` calls `close`.
 //! - Pointers of the program are passed on as numbers. The exceptions are names of files, which are
 //!   looked at as libc's own functions would.
 //! - Hooks are `extern "C"`: a panic ends the process, it never unwinds into the program.
 //!
-//! *What it doesn't do*: programs without libc, 32-bit programs; the answer to `fstat` and the link in
-//! `/proc/self/fd` show a socket.
+//! *What it doesn't do*: programs without libc, 32-bit programs; `nftw` and `fts`, which open folders
+//! inside; the answer to `fstat` and the link in `/proc/self/fd` show a socket.
 
 mod call;
 mod close;
 mod file;
 mod image;
 mod link;
+mod list;
 mod memory;
 mod name;
 mod open;
@@ -49,6 +50,7 @@ extern "C" fn constructor() {
     let _ = run::current();
     stdio::resolve();
     link::resolve();
+    list::resolve();
 }
 
 // SAFETY: the section holds pointers to functions that the dynamic linker calls once, after those of

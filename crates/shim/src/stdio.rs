@@ -1,4 +1,4 @@
-//! `fopen` and `opendir`: libc opens the file inside, where no hook sees it.
+//! `fopen`: libc opens the file inside, where no hook sees it.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
@@ -11,11 +11,10 @@ use crate::sys::{self, Next, to_int};
 
 static FOPEN: Next = Next::new(c"fopen");
 static FOPEN64: Next = Next::new(c"fopen64");
-static OPENDIR: Next = Next::new(c"opendir");
 
 /// Finds libc's own functions, before any signal handler may need them.
 pub(crate) fn resolve() {
-    for next in [&FOPEN, &FOPEN64, &OPENDIR] {
+    for next in [&FOPEN, &FOPEN64] {
         next.address();
     }
 }
@@ -72,18 +71,4 @@ unsafe extern "C" fn fopen(name: *const c_char, mode: *const c_char) -> *mut c_v
 unsafe extern "C" fn fopen64(name: *const c_char, mode: *const c_char) -> *mut c_void {
     // SAFETY: the pointers are the program's promise to libc.
     unsafe { open_stream(name, mode, &FOPEN64) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn opendir(name: *const c_char) -> *mut c_void {
-    let mut room: Room = [0; _];
-    // SAFETY: the name is the program's promise to libc.
-    let name = match unsafe { meaning(libc::AT_FDCWD, name, &mut room) } {
-        Meaning::Redirected(there, _) => there.as_ptr(),
-        // no folder
-        Meaning::Node(..) => c"/dev/null".as_ptr(),
-        Meaning::Native => name,
-    };
-    // SAFETY: the call as the program made it, or with a name of ours.
-    OPENDIR.one().map_or(null_mut(), |next| unsafe { next(name) })
 }

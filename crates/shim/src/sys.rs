@@ -176,4 +176,11 @@ impl Next {
         // SAFETY: only used for names with this signature.
         (!found.is_null()).then(|| unsafe { transmute(found) })
     }
+
+    /// The function of four numbers or pointers that returns an `int`, as `scandir`.
+    pub(crate) fn four(&self) -> Option<unsafe extern "C" fn(usize, usize, usize, usize) -> c_int> {
+        let found = self.address();
+        // SAFETY: only used for names whose arguments are passed like that.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
 }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,15 @@ static int by_name(const void *one, const void *other)
 	return strcmp(*(char **)one, *(char **)other);
 }
 
+static void say_all(char **names, size_t count)
+{
+	printf(" [");
+	for (size_t i = 0; i < count; i++)
+		printf("%s%s", i ? " " : "", names[i]);
+	printf("]");
+}
+
+/* Marks what the folder says is a device. */
 static void list(DIR *dir)
 {
 	char *names[256];
@@ -99,13 +109,38 @@ static void list(DIR *dir)
 	if (!dir)
 		return error();
 	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			names[count++] = strdup(entry->d_name);
+		if (entry->d_name[0] != '.' &&
+		    asprintf(names + count, "%s%s", entry->d_name, entry->d_type == DT_CHR ? "*" : "") > 0)
+			count++;
 	qsort(names, count, sizeof(*names), by_name);
-	printf(" [");
-	for (size_t i = 0; i < count; i++)
-		printf("%s%s", i ? " " : "", names[i]);
-	printf("]");
+	say_all(names, count);
+}
+
+static int is_shown(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+
+static void scan(const char *name)
+{
+	struct dirent **entries;
+	char *names[256];
+	int count = scandir(name, &entries, is_shown, alphasort);
+
+	for (int i = 0; i < count; i++)
+		names[i] = entries[i]->d_name;
+	if (count < 0)
+		error();
+	else
+		say_all(names, count);
+}
+
+static void glob_it(const char *pattern)
+{
+	static glob_t found;
+
+	if (glob(pattern, 0, NULL, &found))
+		say("none");
+	else
+		say_all(found.gl_pathv, found.gl_pathc);
+	globfree(&found);
 }
 
 int main(int count, char **words)
@@ -141,6 +176,10 @@ int main(int count, char **words)
 			read_it(name);
 		else if (IS("list"))
 			list(opendir(name));
+		else if (IS("scan"))
+			scan(name);
+		else if (IS("glob"))
+			glob_it(name);
 		else if (IS("pwd"))
 			say(getcwd(path, atoi(name)));
 		else if (IS_BARE("list-it"))
