@@ -75,7 +75,7 @@ impl System {
     pub fn release(&self) -> Option<String> {
         Some(match &self.0 {
             Kind::Host => sys::uname().1,
-            Kind::Software(soft) => soft.kernel().stands_for().to_owned(),
+            Kind::Software(soft) => soft.kernel().release(),
         })
     }
 

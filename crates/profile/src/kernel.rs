@@ -184,6 +184,12 @@ impl Kernel {
         &self.stands_for
     }
 
+    /// What `uname -r` says: three numbers, also of a release that is named by two.
+    pub fn release(&self) -> String {
+        let name = &self.stands_for;
+        if name.matches('.').count() < 2 { format!("{name}.0") } else { name.clone() }
+    }
+
     /// Where its facts are from.
     pub fn source(&self) -> &str {
         &self.source
@@ -306,6 +312,16 @@ mod tests {
         for (name, expected) in cases {
             let found = Kernel::by_name(name).map(Kernel::stands_for).map_err(|e| e.to_string());
             assert_eq!(found, expected.map_err(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_release_has_three_numbers() {
+        for kernel in Kernel::all() {
+            let release = kernel.release();
+            assert_eq!(release.split('.').count(), 3, "{release}");
+            assert!(release.split('.').all(|number| number.parse::<u32>().is_ok()), "{release}");
+            assert!(release.starts_with(kernel.stands_for()), "{release}");
         }
     }
 

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine::{Engine, Entry};
-use profile::Kernel;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
@@ -55,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let program = program::find(&options.program)?;
     let directory = Directory::new()?;
     let features = if machine.test_command { wire::page::SELFTEST } else { 0 };
-    let release = release(options.kernel);
+    let release = options.kernel.release();
     let page = Arc::new(Page::new(&directory, features, &release)?);
     directory.write(wire::SHIM, options.shim, false)?;
     if machine.test_command {
@@ -242,12 +241,6 @@ fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> 
         }
     }
     Ok(())
-}
-
-/// What `uname -r` says under a kernel: three numbers, also of a release that is named by two.
-fn release(kernel: &Kernel) -> String {
-    let name = kernel.stands_for();
-    if name.matches('.').count() < 2 { format!("{name}.0") } else { name.to_owned() }
 }
 
 /// Writes the files of `/proc` that tell the kernel's release.
