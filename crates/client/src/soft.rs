@@ -17,9 +17,6 @@ use uapi::Errno;
 /// The lowest number of a descriptor of ours; the kernel's are far below.
 const FIRST: i32 = 1 << 24;
 
-/// Major number of VFIO's device nodes, as in a run.
-const VFIO_MAJOR: u32 = 511;
-
 /// Links that are followed in one path.
 const MAX_LINKS: usize = 40;
 
@@ -49,7 +46,7 @@ impl Soft {
         let process = Arc::new(process);
         let engine = Engine::new(machine, kernel);
         Ok(Arc::new(Self {
-            sysfs: engine.sysfs(VFIO_MAJOR),
+            sysfs: engine.sysfs(),
             engine,
             memory: Arc::clone(&process) as _,
             process,

@@ -14,6 +14,7 @@ use std::fmt::Write;
 
 use profile::machine::{Bdf, Device, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
+use uapi::vfio::VFIO_MAJOR;
 
 use crate::Engine;
 use crate::hw::{DeviceState, PciState, vtd};
@@ -39,8 +40,8 @@ impl Engine {
         ["iommu", "vfio/vfio"].into_iter().map(str::to_owned).chain(vfio).collect()
     }
 
-    /// The machine's part of `/sys`. `major` is the major number of VFIO's device nodes.
-    pub fn sysfs(&self, major: u32) -> Tree {
+    /// The machine's part of `/sys`.
+    pub fn sysfs(&self) -> Tree {
         let mut tree = Tree::new();
         for folder in ["bus/pci/devices", "class/iommu", "class/vfio-dev", "kernel/iommu_groups"] {
             tree.insert(folder.to_owned(), Entry::Folder);
@@ -56,9 +57,9 @@ impl Engine {
         for (number, function) in self.functions.iter().enumerate() {
             let device = folder_of(function.facts.address);
             let vfio = format!("{device}/vfio-dev/vfio{number}");
-            text(&mut tree, format!("{vfio}/dev"), format_args!("{major}:{number}"));
+            text(&mut tree, format!("{vfio}/dev"), format_args!("{VFIO_MAJOR}:{number}"));
             let uevent =
-                format!("MAJOR={major}\nMINOR={number}\nDEVNAME=vfio/devices/vfio{number}");
+                format!("MAJOR={VFIO_MAJOR}\nMINOR={number}\nDEVNAME=vfio/devices/vfio{number}");
             text(&mut tree, format!("{vfio}/uevent"), format_args!("{uevent}"));
             link(&mut tree, format!("{vfio}/device"), &device);
             link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);

@@ -232,7 +232,7 @@ fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> 
     for node in engine.device_nodes() {
         directory.read_only(&format!("{}/{node}", wire::DEV_TREE), "")?;
     }
-    for (path, entry) in engine.sysfs(wire::VFIO_MAJOR) {
+    for (path, entry) in engine.sysfs() {
         let name = format!("{}/{path}", wire::SYS_TREE);
         match entry {
             Entry::Folder => directory.folder(&name)?,

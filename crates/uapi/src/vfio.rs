@@ -32,6 +32,9 @@ pub use device::*;
 pub const VFIO_TYPE: u8 = b';';
 /// The lowest VFIO command.
 pub const VFIO_BASE: u8 = 100;
+/// Major number of the device nodes below `/dev/vfio/devices`. Linux takes any that is free, so no header
+/// has it; a machine of ours has this one.
+pub const VFIO_MAJOR: u32 = 511;
 
 /// What `VFIO_GET_API_VERSION` answers.
 pub const VFIO_API_VERSION: i32 = 0;

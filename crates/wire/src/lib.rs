@@ -45,8 +45,6 @@ pub const SYS_TREE: &str = "sys";
 pub const DEV_TREE: &str = "dev";
 /// What stands for files of `/proc` that tell the kernel's release, in the run directory.
 pub const PROC_TREE: &str = "proc";
-/// Major number of VFIO's device nodes. Linux gives them any that is free.
-pub const VFIO_MAJOR: u32 = 511;
 /// The longest name of a run directory, in bytes: the socket's name must fit `sockaddr_un`.
 pub const RUN_MAX: usize = 96;
 /// Call connections that a process keeps; a call beyond that makes one for itself.

@@ -201,7 +201,7 @@ fn domain_ids() {
     ];
     for (what, bits, expected) in rows {
         let engine = Engine::new(&spr(*bits, 0), Kernel::newest());
-        let files = engine.sysfs(1);
+        let files = engine.sysfs();
         let file = files.get("devices/virtual/iommu/dmar0/intel-iommu/domains_supported");
         assert_eq!(file, Some(&Entry::Text((*expected).to_owned())), "{what}");
     }
