@@ -23,7 +23,7 @@ pub fn play() -> ExitCode {
         None => {
             let why = match System::host().units().is_empty() {
                 true => "this machine has neither an IOMMU nor the kernel's mock device",
-                false => "this kernel has no VFIO character devices, or none is bound to vfio-pci",
+                false => "no device behind an IOMMU is bound to vfio-pci",
             };
             say("device", format!("none: {why}"));
             Ok(())

@@ -70,7 +70,7 @@ pub struct Engine {
     pub(crate) mock: Arc<dyn Hardware>,
     /// The models of the machine's IOMMUs; none where the kernel does not drive it.
     pub(crate) models: Vec<Option<Arc<dyn Hardware>>>,
-    /// The PCI functions that VFIO offers, by the number in their device node's name.
+    /// The PCI functions that are with VFIO, by their number there.
     pub(crate) functions: Vec<Function>,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
@@ -83,10 +83,10 @@ impl Engine {
         let function = |device: &Device| {
             let index = device.iommu?;
             let hw = Arc::clone(models[index].as_ref()?);
-            // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
-            let offered = kernel.has(Quirk::VfioCdev) && hw.is_coherent();
             let isolated = machine.iommus[index].interrupt_remapping;
-            offered.then(|| Function { facts: Arc::new(device.clone()), hw, isolated })
+            // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
+            let taken = hw.is_coherent();
+            taken.then(|| Function { facts: Arc::new(device.clone()), hw, isolated })
         };
         let functions = machine.devices.iter().filter_map(function).collect();
         Arc::new(Self {
@@ -125,9 +125,14 @@ impl Engine {
         Ok(File::new(file::Kind::Iommu(Arc::new(context))))
     }
 
+    /// Whether functions that are with VFIO have nodes below `/dev/vfio/devices`.
+    pub(crate) fn has_device_nodes(&self) -> bool {
+        self.kernel.has(Quirk::VfioCdev) && self.machine.vfio_device_cdev
+    }
+
     fn open_device(self: &Arc<Self>, number: u32) -> Result<File, Refusal> {
         let index = number as usize;
-        if index >= self.functions.len() {
+        if index >= self.functions.len() || !self.has_device_nodes() {
             return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
         }
         Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))

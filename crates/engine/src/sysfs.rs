@@ -3,7 +3,7 @@
 //! | path | holds |
 //! |---|---|
 //! | `bus/pci/devices/BDF` | the device: IDs, its driver, its IOMMU, its group |
-//! | `bus/pci/devices/BDF/vfio-dev/vfioN` | the number of its device node |
+//! | `bus/pci/devices/BDF/vfio-dev/vfioN` | that it is with VFIO, and the number of its node, if it has one |
 //! | `class/iommu/NAME` | an IOMMU: registers (`drivers/iommu/iommu-sysfs.c` and the vendors' files) |
 //! | `kernel/iommu_groups/N` | the group: devices, type, reserved regions |
 //!
@@ -36,7 +36,8 @@ pub type Tree = BTreeMap<String, Entry>;
 impl Engine {
     /// The names of the machine's device nodes, without `/dev` and without a slash in front.
     pub fn device_nodes(&self) -> Vec<String> {
-        let vfio = (0..self.functions.len()).map(|number| format!("vfio/devices/vfio{number}"));
+        let count = if self.has_device_nodes() { self.functions.len() } else { 0 };
+        let vfio = (0..count).map(|number| format!("vfio/devices/vfio{number}"));
         ["iommu", "vfio/vfio"].into_iter().map(str::to_owned).chain(vfio).collect()
     }
 
@@ -57,10 +58,13 @@ impl Engine {
         for (number, function) in self.functions.iter().enumerate() {
             let device = folder_of(function.facts.address);
             let vfio = format!("{device}/vfio-dev/vfio{number}");
-            text(&mut tree, format!("{vfio}/dev"), format_args!("{VFIO_MAJOR}:{number}"));
-            let uevent =
-                format!("MAJOR={VFIO_MAJOR}\nMINOR={number}\nDEVNAME=vfio/devices/vfio{number}");
-            text(&mut tree, format!("{vfio}/uevent"), format_args!("{uevent}"));
+            let mut uevent = String::new();
+            if self.has_device_nodes() {
+                text(&mut tree, format!("{vfio}/dev"), format_args!("{VFIO_MAJOR}:{number}"));
+                let node = format!("DEVNAME=vfio/devices/vfio{number}");
+                uevent = format!("MAJOR={VFIO_MAJOR}\nMINOR={number}\n{node}\n");
+            }
+            tree.insert(format!("{vfio}/uevent"), Entry::Text(uevent));
             link(&mut tree, format!("{vfio}/device"), &device);
             link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);
             link(&mut tree, format!("{device}/driver"), "bus/pci/drivers/vfio-pci");

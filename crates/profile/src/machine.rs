@@ -26,6 +26,9 @@ pub struct Machine {
     pub summary: String,
     /// Whether `IOMMU_TEST_CMD` and fault injection are there (`CONFIG_IOMMUFD_TEST`).
     pub test_command: bool,
+    /// Whether devices that are with VFIO have nodes below `/dev/vfio/devices`, since 6.6
+    /// (`CONFIG_VFIO_DEVICE_CDEV`).
+    pub vfio_device_cdev: bool,
     /// Its IOMMUs.
     pub iommus: Vec<Iommu>,
     /// Its PCI devices, by rising address.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Run;
+use crate::names::NO_DEVICE;
 
 #[test]
 fn statuses() {
@@ -67,6 +68,9 @@ fn the_example_plays_its_story() {
 #[test]
 fn the_example_goes_as_far_as_the_machine() {
     let run = Run::new("stories");
+    let file = run.folder.join("no-device.toml");
+    fs::write(&file, NO_DEVICE).unwrap();
+    let no_device = file.to_str().unwrap();
     #[rustfmt::skip] // one machine, one line
     let cases: &[(&[&str], &str)] = &[
         (&[],                                        "unbind         PASID 1 is free again"),
@@ -74,7 +78,8 @@ fn the_example_goes_as_far_as_the_machine() {
         (&["--kernel", "6.13"],                      "unmap          64 KiB"),
         (&["--machine", "icx"],                      "unmap          64 KiB"),
         (&["--machine", "none"],                     "device         none: this machine has neither an IOMMU nor the kernel's mock device"),
-        (&["--machine", "spr", "--kernel", "6.2"],   "device         none: this kernel has no VFIO character devices, or none is bound to vfio-pci"),
+        (&["--machine", no_device],                  "device         none: no device behind an IOMMU is bound to vfio-pci"),
+        (&["--machine", "spr", "--kernel", "6.2"],   "passthrough    refused: open(/dev/vfio/devices/vfio0) = ENOENT"),
     ];
     for (arguments, last) in cases {
         let output = run.command(arguments).output().unwrap();

@@ -90,8 +90,11 @@ fn names_are_relative_to_the_systems_folders() {
 }
 
 /// An IOMMU without a device behind it.
-const NO_DEVICE: &str = "name = \"m\"\nsummary = \"s\"\n[[iommu]]\nname = \"dmar0\"\nkind = \"intel-vtd\"\n\
+pub const NO_DEVICE: &str = "name = \"m\"\nsummary = \"s\"\n[[iommu]]\nname = \"dmar0\"\nkind = \"intel-vtd\"\n\
      address = 0xd7fff000\nversion = \"6.0\"\ncap = 0x19ed008c40780c66\necap = 0x3ee9e86f050df\n";
+
+const DEVICE: &str =
+    "[[device]]\naddress = \"6a:01.0\"\niommu = \"dmar0\"\nvendor = 1\ndevice = 1\n";
 
 #[test]
 fn a_machine_shows_its_own_devices_and_no_other() {
@@ -100,6 +103,9 @@ fn a_machine_shows_its_own_devices_and_no_other() {
     let file = run.folder.join("no-device.toml");
     fs::write(&file, NO_DEVICE).unwrap();
     let no_device = file.to_str().unwrap();
+    let file = run.folder.join("no-node.toml");
+    fs::write(&file, format!("vfio_device_cdev = false\n{NO_DEVICE}{DEVICE}")).unwrap();
+    let no_node = file.to_str().unwrap();
     let classes = "list /sys/class/iommu list /sys/class/vfio-dev list /sys/class/vfio";
     let groups = "list /sys/kernel/iommu_groups list /sys/bus/pci/devices";
     let nodes = "list /dev/vfio list /dev/vfio/devices stat /dev/vfio/26 stat /dev/vfio/noiommu-0";
@@ -110,6 +116,7 @@ fn a_machine_shows_its_own_devices_and_no_other() {
         ("selftest", classes, "[] [] ENOENT"),
         ("none",     classes, "[] [] ENOENT"),
         (no_device,  classes, "[dmar0] [] ENOENT"),
+        (no_node,    classes, "[dmar0] [vfio0] ENOENT"),
         ("spr",      groups,  "[0] [0000:6a:01.0]"),
         ("selftest", groups,  "[] []"),
         ("none",     groups,  "[] [0000:00:02.0]"),
@@ -118,10 +125,12 @@ fn a_machine_shows_its_own_devices_and_no_other() {
         ("selftest", nodes,   "[vfio*] ENOENT ENOENT ENOENT"),
         ("none",     nodes,   "[vfio*] ENOENT ENOENT ENOENT"),
         (no_device,  nodes,   "[vfio*] ENOENT ENOENT ENOENT"),
+        (no_node,    nodes,   "[vfio*] ENOENT ENOENT ENOENT"),
         ("spr",      device,  "511:0 EFAULT"),
         ("selftest", device,  "ENOENT ENOENT"),
         ("none",     device,  "ENOENT ENOENT"),
         (no_device,  device,  "ENOENT ENOENT"),
+        (no_node,    device,  "ENOENT ENOENT"),
     ];
     for (machine, words, expected) in cases {
         let mut command = run.command(&["--machine", machine, "--"]);

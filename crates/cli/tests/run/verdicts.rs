@@ -79,12 +79,13 @@ fn statuses_and_messages() {
     let two = file("two.toml", &format!("{unit}{faulting}{wide}"));
     let group = [device(1, "group = 5"), device(2, "group = 5")].concat();
     let open = file("open.toml", &format!("{unit}interrupt_remapping = false\n{group}"));
+    let nodeless = file("nodeless.toml", &format!("vfio_device_cdev = false\n{unit}{faulting}"));
     let lonely = file("lonely.toml", unit);
     let without =
         file("without.toml", "[host]\nname = \"h\"\n[absent]\niommu = { missing = \"iommu\" }\n");
     let (two, open, lonely) =
         (two.to_str().unwrap(), open.to_str().unwrap(), lonely.to_str().unwrap());
-    let without = without.to_str().unwrap();
+    let (without, nodeless) = (without.to_str().unwrap(), nodeless.to_str().unwrap());
     let (bad, good) = (bad.to_str().unwrap(), good.to_str().unwrap());
     let bad_profile = bad_profile.to_str().unwrap();
     #[rustfmt::skip] // one command line, one line
@@ -110,6 +111,8 @@ fn statuses_and_messages() {
         (&["probe", "--machine", two],                                     0, "of 2 devices this is 0000:0"),
         (&["probe", "--machine", two, "--format", "nfd"],                  0, "softiommu.pasid=true"),
         (&["check", "passthrough", "--machine", open],                     1, "a setting: interrupt remapping"),
+        (&["check", "passthrough", "--machine", nodeless],                 1, "a setting: a kernel with CONFIG_VFIO_DEVICE_CDEV=y"),
+        (&["check", "passthrough", "--machine", nodeless],                 1, "open(/dev/vfio/devices/vfio0) = ENOENT"),
         (&["check", "passthrough", "--machine", lonely],                   2, "no device behind an IOMMU is with VFIO"),
         (&["check", "passthrough", "--machine", "none", "--device", "9:0.0"], 2, "0000:09:00.0 is no device behind an IOMMU here"),
         (&["check", "guest-sva", "--profile", without],                    1, "guest-sva on h: NOT satisfied: there is no IOMMU that its kernel drives"),

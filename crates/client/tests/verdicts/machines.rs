@@ -16,6 +16,9 @@ pub fn variations() -> Vec<Variation> {
         let mut changes = vec![("as it is".to_owned(), machine.clone())];
         changes.extend(iommu_changes(machine));
         changes.extend(device_changes(machine));
+        let mut nodeless = machine.clone();
+        nodeless.vfio_device_cdev = false;
+        changes.push(("without device nodes of VFIO".to_owned(), nodeless));
         changes
     })
 }

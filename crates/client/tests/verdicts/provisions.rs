@@ -109,6 +109,10 @@ fn take(machine: &mut Machine, need: DeviceNeed) {
 }
 
 fn switch_off(machine: &mut Machine, setting: &str) {
+    if setting == "vfio_device_cdev" {
+        machine.vfio_device_cdev = false;
+        return;
+    }
     let iommu = &mut machine.iommus[0];
     match (setting, &mut iommu.hardware) {
         ("interrupt_remapping", _) => iommu.interrupt_remapping = false,

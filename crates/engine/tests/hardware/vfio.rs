@@ -9,8 +9,9 @@ mod life;
 
 use std::sync::Arc;
 
-use engine::{Caller, Node};
+use engine::{Caller, Engine, Entry, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, PAGE_SIZE, SharedFile};
+use profile::Machine;
 use uapi::Errno;
 use uapi::iommufd::*;
 use uapi::vfio::*;
@@ -183,6 +184,13 @@ fn bind_order() {
     }
 }
 
+/// A kernel without `CONFIG_VFIO_DEVICE_CDEV`.
+fn nodeless() -> Machine {
+    let mut machine = spr().machine();
+    machine.vfio_device_cdev = false;
+    machine
+}
+
 /// A machine, or a unit, whose devices VFIO does not offer.
 #[test]
 fn devices_that_are_not_there() {
@@ -197,6 +205,34 @@ fn devices_that_are_not_there() {
     table.each("VT-d", &[("6.2", 0), ("6.6-", 1)], |kernel| {
         Host::unbound(&spr().machine(), kernel).cards.len()
     });
+    table.each("VT-d, without device nodes", &[("6.2-", 0)], |kernel| {
+        Host::unbound(&nodeless(), kernel).cards.len()
+    });
+}
+
+/// A device that is with VFIO is in `/sys` also where it has no node.
+#[test]
+fn devices_without_nodes() {
+    let told = |machine: &Machine, kernel| {
+        let engine = Engine::new(machine, kernel);
+        let tree = engine.sysfs();
+        let text = |file: &str| {
+            let folder = "devices/pci0000:6a/0000:6a:01.0/vfio-dev/vfio0";
+            match tree.get(&format!("{folder}/{file}")) {
+                Some(Entry::Text(text)) => Some(text.clone()),
+                _ => None,
+            }
+        };
+        assert!(tree.contains_key("class/vfio-dev/vfio0"));
+        (text("dev"), text("uevent"), engine.device_nodes().len())
+    };
+    let without = (None, Some(String::new()), 2);
+    let uevent = "MAJOR=511\nMINOR=0\nDEVNAME=vfio/devices/vfio0\n";
+    let with = (Some("511:0\n".to_owned()), Some(uevent.to_owned()), 3);
+    let mut table = Table::default();
+    let expected = [("6.2", without.clone()), ("6.6-", with)];
+    table.each("with nodes", &expected, |kernel| told(&spr().machine(), kernel));
+    table.each("without", &[("6.2-", without)], |kernel| told(&nodeless(), kernel));
 }
 
 /// Nothing but binding can be done before it.

@@ -37,6 +37,7 @@ pub(super) fn read(file: &Table<'_, '_>) -> Result<Machine> {
         name: name(&file.need("name")?)?,
         summary: file.need("summary")?.string()?.to_owned(),
         test_command: flag(file, "test_command", false)?,
+        vfio_device_cdev: flag(file, "vfio_device_cdev", true)?,
         iommus,
         devices: in_groups(devices)?,
         unsourced,
