@@ -4,39 +4,19 @@
 //! found by making its calls; what it takes, where it is not, stands in the file.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::LazyLock;
 
 use uapi::Generation;
 
 use crate::machine::Vendor;
+use crate::names::named;
 use crate::registers::{self, Field};
 use crate::text::{Result, Source, Table, Value};
 
-macro_rules! capabilities {
-    ($($variant:ident = $name:literal,)+) => {
-        /// Something that a program can do. What it is stands in `profiles/capabilities.toml`.
-        #[allow(missing_docs)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Capability {
-            $($variant,)+
-        }
-
-        impl Capability {
-            /// Every capability, in the order in which a program would come to them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// Its name in files.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-capabilities! {
+named! {
+    /// Something that a program can do, in the order in which a program would come to it. What it is stands
+    /// in `profiles/capabilities.toml`.
+    Capability:
     Iommu = "iommu",
     Iommufd = "iommufd",
     VfioDevice = "vfio-device",
@@ -68,12 +48,6 @@ capabilities! {
     PasidNestingParent = "pasid-nesting-parent",
     PasidNesting = "pasid-nesting",
     PasidPageFaults = "pasid-page-faults",
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// How the values of a capability compare.

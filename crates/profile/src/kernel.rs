@@ -10,32 +10,12 @@ use std::sync::LazyLock;
 use thiserror::Error;
 use uapi::Generation;
 
+use crate::names::named;
 use crate::text::{Result, Source, Table, Value, nearest};
 
-macro_rules! quirks {
-    ($($variant:ident = $name:literal,)+) => {
-        /// A behaviour that not every release has. What it is stands in `profiles/kernels.toml`.
-        #[allow(missing_docs)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Quirk {
-            $($variant,)+
-        }
-
-        impl Quirk {
-            /// Every quirk.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// Its name in the file.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-    };
-}
-
-quirks! {
+named! {
+    /// A behaviour that not every release has. What it is stands in `profiles/kernels.toml`.
+    Quirk:
     HwptFlags = "hwpt-flags",
     HwptPtIdEinval = "hwpt-pt-id-einval",
     HwptDataNeedsLength = "hwpt-data-needs-length",
@@ -116,12 +96,6 @@ quirks! {
     VfioPasid = "vfio-pasid",
     VfioBindToken = "vfio-bind-token",
     VfioBindTokenLost = "vfio-bind-token-lost",
-}
-
-impl fmt::Display for Quirk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// A Linux release.

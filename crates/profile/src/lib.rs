@@ -10,6 +10,7 @@
 //! | [`requirement`] | what a feature is composed of |
 //! | [`verdict`] | whether a feature will work on a host, and what is missing |
 //! | [`fleet`] | hosts beside each other |
+//! | [`names`] | enums with names in files, and files that are shipped |
 //! | [`text`] | strict reading of TOML: what is wrong, and where |
 //!
 //! Kernels, machines, capabilities and requirements are files under `profiles/`. *What it doesn't do*:
@@ -22,6 +23,7 @@ pub mod finding;
 pub mod fleet;
 pub mod kernel;
 pub mod machine;
+mod names;
 pub mod registers;
 pub mod requirement;
 mod text;

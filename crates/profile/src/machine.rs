@@ -14,7 +14,8 @@ use std::sync::LazyLock;
 
 use thiserror::Error;
 
-use crate::text::{BadFile, Result, Source, Value, is_path, nearest, read_file};
+use crate::names::{instead_of, named, shipped};
+use crate::text::{BadFile, Result, Source, Value, is_path, read_file};
 use read::read;
 
 /// A machine.
@@ -60,32 +61,17 @@ pub enum Hardware {
     Riscv(Riscv),
 }
 
-/// Which vendor's driver serves an IOMMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Vendor {
+named! {
+    /// Which vendor's driver serves an IOMMU.
+    Vendor:
     /// `drivers/iommu/intel`
-    IntelVtd,
+    IntelVtd = "intel-vtd",
     /// `drivers/iommu/arm/arm-smmu-v3`
-    ArmSmmuv3,
+    ArmSmmuv3 = "arm-smmuv3",
     /// `drivers/iommu/amd`
-    Amd,
+    Amd = "amd",
     /// `drivers/iommu/riscv`
-    Riscv,
-}
-
-impl Vendor {
-    /// Every vendor.
-    pub const ALL: &'static [Self] = &[Self::IntelVtd, Self::ArmSmmuv3, Self::Amd, Self::Riscv];
-
-    /// The name, as files have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::IntelVtd => "intel-vtd",
-            Self::ArmSmmuv3 => "arm-smmuv3",
-            Self::Amd => "amd",
-            Self::Riscv => "riscv",
-        }
-    }
+    Riscv = "riscv",
 }
 
 impl Vendor {
@@ -93,12 +79,6 @@ impl Vendor {
     pub(crate) fn read(value: &Value<'_, '_>) -> Result<Self> {
         let known: Vec<_> = Self::ALL.iter().map(|vendor| (vendor.name(), *vendor)).collect();
         value.one_of("kind of IOMMU", &known)
-    }
-}
-
-impl fmt::Display for Vendor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -294,16 +274,7 @@ pub enum NoMachine {
     Bad(#[from] BadFile),
 }
 
-macro_rules! shipped {
-    ($($name:literal)+) => {
-        const FILES: &[Source<'static>] = &[$(Source {
-            name: concat!("profiles/machines/", $name, ".toml"),
-            text: include_str!(concat!("../../../profiles/machines/", $name, ".toml")),
-        }),+];
-    };
-}
-
-shipped!("spr" "icx" "grace" "genoa" "riscv" "none" "selftest");
+shipped!("machines": "spr" "icx" "grace" "genoa" "riscv" "none" "selftest");
 
 static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
     FILES.iter().map(|file| file.parse(read).expect("profiles/machines is tested")).collect()
@@ -318,15 +289,8 @@ impl Machine {
     /// The shipped machine with this name.
     pub fn by_name(name: &str) -> Result<&'static Self, UnknownMachine> {
         MACHINES.iter().find(|machine| machine.name == name).ok_or_else(|| {
-            let names = || MACHINES.iter().map(|machine| machine.name.as_str());
-            let remedy = match nearest(name, names()) {
-                Some(nearest) => format!("did you mean {nearest}?"),
-                None => {
-                    let names = names().collect::<Vec<_>>().join(", ");
-                    format!("known: {names}; a file is named by a path with a slash or .toml")
-                }
-            };
-            UnknownMachine { name: name.to_owned(), remedy }
+            let names = MACHINES.iter().map(|machine| machine.name.as_str());
+            UnknownMachine { name: name.to_owned(), remedy: instead_of(name, names) }
         })
     }
 

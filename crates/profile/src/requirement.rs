@@ -12,7 +12,8 @@ use thiserror::Error;
 use crate::capability::{self, Capability, Kind};
 use crate::finding::{Finding, Profile, Value, read_value};
 use crate::machine::Vendor;
-use crate::text::{BadFile, Result, Source, Table, Value as Item, is_path, nearest, read_file};
+use crate::names::{instead_of, shipped};
+use crate::text::{BadFile, Result, Source, Table, Value as Item, is_path, read_file};
 
 /// What a feature is composed of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,16 +82,7 @@ pub enum NoRequirement {
     Bad(#[from] BadFile),
 }
 
-macro_rules! shipped {
-    ($($name:literal)+) => {
-        const FILES: &[Source<'static>] = &[$(Source {
-            name: concat!("profiles/requirements/", $name, ".toml"),
-            text: include_str!(concat!("../../../profiles/requirements/", $name, ".toml")),
-        }),+];
-    };
-}
-
-shipped!("guest-sva" "nested" "passthrough" "live-migration" "pasid" "page-faults");
+shipped!("requirements": "guest-sva" "nested" "passthrough" "live-migration" "pasid" "page-faults");
 
 static REQUIREMENTS: LazyLock<Vec<Requirement>> = LazyLock::new(|| {
     FILES.iter().map(|file| file.parse(read).expect("profiles/requirements is tested")).collect()
@@ -105,15 +97,8 @@ impl Requirement {
     /// The shipped requirement with this name.
     pub fn by_name(name: &str) -> Result<&'static Self, NoRequirement> {
         REQUIREMENTS.iter().find(|requirement| requirement.name == name).ok_or_else(|| {
-            let names = || REQUIREMENTS.iter().map(|requirement| requirement.name.as_str());
-            let remedy = match nearest(name, names()) {
-                Some(nearest) => format!("did you mean {nearest}?"),
-                None => {
-                    let names = names().collect::<Vec<_>>().join(", ");
-                    format!("known: {names}; a file is named by a path with a slash or .toml")
-                }
-            };
-            NoRequirement::Unknown { name: name.to_owned(), remedy }
+            let names = REQUIREMENTS.iter().map(|requirement| requirement.name.as_str());
+            NoRequirement::Unknown { name: name.to_owned(), remedy: instead_of(name, names) }
         })
     }
 
