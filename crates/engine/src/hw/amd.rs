@@ -233,13 +233,7 @@ impl Hardware for Amd {
     ) -> Result<PagingDomain, Refusal> {
         const FLAGS: u32 =
             IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_ALLOC_DIRTY_TRACKING | IOMMU_HWPT_ALLOC_PASID;
-        let flags = request.flags;
-        if flags & !FLAGS != 0 {
-            return Err(unsupported("flags", flags));
-        }
-        if let Some(data) = request.data {
-            return Err(unsupported("data_type", data.kind));
-        }
+        let flags = request.flags_of(FLAGS)?;
         let version = self.version_for(flags).ok_or(unsupported("flags", flags))?;
         task.allocate()?;
         Ok(PagingDomain {

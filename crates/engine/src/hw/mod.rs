@@ -139,6 +139,17 @@ pub(crate) struct PagingRequest {
     pub data: Option<UserData>,
 }
 
+impl PagingRequest {
+    /// The flags, for a driver that knows these and takes no data.
+    fn flags_of(&self, known: u32) -> Result<u32, Refusal> {
+        match (self.flags & !known, self.data) {
+            (0, None) => Ok(self.flags),
+            (0, Some(data)) => Err(unsupported("data_type", data.kind)),
+            _ => Err(unsupported("flags", self.flags)),
+        }
+    }
+}
+
 /// A paging domain that the hardware can offer.
 #[derive(Debug)]
 pub(crate) struct PagingDomain {

@@ -168,13 +168,7 @@ impl Hardware for Vtd {
             | IOMMU_HWPT_ALLOC_DIRTY_TRACKING
             | IOMMU_HWPT_FAULT_ID_VALID
             | IOMMU_HWPT_ALLOC_PASID;
-        let flags = request.flags;
-        if flags & !FLAGS != 0 {
-            return Err(unsupported("flags", flags));
-        }
-        if let Some(data) = request.data {
-            return Err(unsupported("data_type", data.kind));
-        }
+        let flags = request.flags_of(FLAGS)?;
         let stage = self.stage_for(flags).ok_or(unsupported("flags", flags))?;
         task.allocate()?;
         let width = self.width(stage);
