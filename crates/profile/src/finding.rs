@@ -239,7 +239,17 @@ fn write_host(host: &Host) -> Toml {
 
 fn read(file: &Table<'_, '_>) -> Result<Profile> {
     if file.get("host").is_none() {
-        no_other_file(file)?;
+        const MACHINE: &str = "this file is a machine, not a profile: give it to --machine; compare and \
+            baseline take what softiommu probe --machine finds on it, and shipped machines by name, as \
+            spr@6.15";
+        const REQUIREMENT: &str = "this file is a requirement, not a profile: check takes it as its first \
+            argument, compare and baseline with --requirement";
+        file.refuse_others(&[
+            ("variant", REQUIREMENT),
+            ("iommu", MACHINE),
+            ("device", MACHINE),
+            ("summary", MACHINE),
+        ])?;
     }
     let mut profile = Profile::new(file.need("host")?.table(read_host)?);
     let mut each = |key, read: fn(Capability, &Item<'_, '_>) -> Result<Finding>| {
@@ -263,18 +273,6 @@ fn read(file: &Table<'_, '_>) -> Result<Profile> {
     })?;
     each("unknown", |_, value| Ok(Finding::Unknown(value.string()?.to_owned())))?;
     Ok(profile)
-}
-
-/// Refuses the files of machines and requirements, which are easily taken for one another.
-fn no_other_file(file: &Table<'_, '_>) -> Result<()> {
-    const MACHINE: &str = "this file is a machine, not a profile: give it to --machine; compare and \
-        baseline take what softiommu probe --machine finds on it, and shipped machines by name, as spr@6.15";
-    const REQUIREMENT: &str = "this file is a requirement, not a profile: check takes it as its first \
-        argument, compare and baseline with --requirement";
-    let others =
-        [("variant", REQUIREMENT), ("iommu", MACHINE), ("device", MACHINE), ("summary", MACHINE)];
-    let found = others.into_iter().find_map(|(key, says)| Some(file.get(key)?.bad(says)));
-    found.map_or(Ok(()), Err)
 }
 
 fn read_host(table: &Table<'_, '_>) -> Result<Host> {

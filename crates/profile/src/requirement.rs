@@ -124,6 +124,12 @@ impl Requirement {
 }
 
 fn read(file: &Table<'_, '_>) -> Result<Requirement> {
+    if file.get("variant").is_none() {
+        const PROFILE: &str = "this file is a profile, not a requirement: check takes it with --profile, \
+            compare and baseline as a host";
+        const MACHINE: &str = "this file is a machine, not a requirement: give it to --machine";
+        file.refuse_others(&[("host", PROFILE), ("iommu", MACHINE), ("device", MACHINE)])?;
+    }
     let mut before: Vec<(String, Option<Vendor>)> = Vec::new();
     let requirement = Requirement {
         name: file.need("name")?.string()?.to_owned(),
@@ -280,6 +286,10 @@ mod tests {
         #[rustfmt::skip] // one file, one line
         let cases: &[(&[&str], &str)] = &[
             (&[HEAD],                                          "r.toml:1: `variant` is missing"),
+            (&["[host]\nname = \"h\""],                      "r.toml:1: `host` is a table: this file is a profile, not a requirement: check takes it with --profile, compare and baseline as a host"),
+            (&[HEAD, "iommu = \"amd\"\n", VARIANT, "needs = [\"bind\"]"], "r.toml:3: unknown key `iommu`; known here: name, summary, variant"),
+            (&[HEAD, "[[iommu]]\nname = \"v\""],             "r.toml:3: `iommu` is an array: this file is a machine, not a requirement: give it to --machine"),
+            (&[HEAD, "[[device]]\nvendor = 1"],              "r.toml:3: `device` is an array: this file is a machine, not a requirement: give it to --machine"),
             (&[HEAD, "[[varient]]\nname = \"v\""],            "r.toml:3: unknown key `varient`; did you mean `variant`?"),
             (&[HEAD, VARIANT, "needs = [{ bind = false }]"],   "r.toml:5: `variant[0].needs[0].bind` is false: must be true; what is not needed is left out"),
             (&[HEAD, VARIANT, "needs = [{ hw-info = \"intel-vt\" }]"], "r.toml:5: `variant[0].needs[0].hw-info` is \"intel-vt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use thiserror::Error;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error};
 
 /// What is wrong with a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -88,11 +88,16 @@ pub(crate) struct Source<'t> {
 impl<'t> Source<'t> {
     /// Reads the whole file with `read`; every key that it does not ask for is refused.
     pub fn parse<T>(self, read: impl FnOnce(&Table<'_, 't>) -> Result<T>) -> Result<T> {
-        let parsed = DeTable::parse(self.text).map_err(|error| BadFile::Syntax {
-            file: self.name.to_owned(),
-            line: error.span().map_or(1, |span| self.line(&span)),
-            reason: error.message().to_owned(),
-        })?;
+        let (parsed, errors) = DeTable::parse_recoverable(self.text);
+        // what follows a mistake is often taken for others
+        let start = |error: &Error| error.span().map_or(0, |span| span.start);
+        if let Some(error) = errors.into_iter().min_by_key(start) {
+            return Err(BadFile::Syntax {
+                file: self.name.to_owned(),
+                line: error.span().map_or(1, |span| self.line(&span)),
+                reason: error.message().to_owned(),
+            });
+        }
         let table = Table::new(self, String::new(), 0..0, parsed.get_ref());
         let value = read(&table)?;
         table.finish()?;
@@ -179,6 +184,12 @@ impl<'d, 't> Table<'d, 't> {
     /// The keys that are there.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    /// Refuses a file of another kind, which a key gives away: each with what to say.
+    pub fn refuse_others(&self, others: &[(&'static str, &str)]) -> Result<()> {
+        let found = others.iter().find(|(key, _)| self.keys().any(|known| known == *key));
+        found.map_or(Ok(()), |(key, says)| Err(self.need(key)?.bad(says)))
     }
 
     /// Leaves the whole table to another reader.
@@ -410,6 +421,7 @@ mod tests {
             ("name = \"a\"\n[[device]]\nwidth = 65",       Err("x.toml:3: `device[0].width` is 65: must be at most 64")),
             ("name = \"a\"\n[[device]]\nwidth = -1",       Err("x.toml:3: `device[0].width` is -1: must be between 0 and 2^64 - 1")),
             ("name = \"a\"\n[[device]]\nwidth = 1\nw = 2", Err("x.toml:4: unknown key `device[0].w`; known here: width")),
+            ("name = \"a\nsummary",                        Err("x.toml:1: invalid basic string, expected `\"`")),
             ("name = ",                                    Err("x.toml:1: string values must be quoted, expected literal string")),
         ];
         for (text, expected) in cases {

@@ -8,6 +8,10 @@ use super::{
 use crate::text::{Result, Table, Value};
 
 pub(super) fn read(file: &Table<'_, '_>) -> Result<Machine> {
+    const PROFILE: &str = "this file is a profile, not a machine: check takes it with --profile";
+    const REQUIREMENT: &str =
+        "this file is a requirement, not a machine: check takes it as its first argument";
+    file.refuse_others(&[("host", PROFILE), ("variant", REQUIREMENT)])?;
     let mut unsourced = Vec::new();
     let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
     let iommus = file.each("iommu", |table| {
@@ -276,6 +280,8 @@ mod tests {
         #[rustfmt::skip] // one file, one line
         let cases: &[(&[&str], &str)] = &[
             (&["name = \"m\""],                                            "m.toml:1: `summary` is missing"),
+            (&["[host]\nname = \"h\""],                                  "m.toml:1: `host` is a table: this file is a profile, not a machine: check takes it with --profile"),
+            (&[HEAD, "[[variant]]\nname = \"v\""],                        "m.toml:3: `variant` is an array: this file is a requirement, not a machine: check takes it as its first argument"),
             (&[HEAD, "[[iommu]]\nname = \"d\"\nkind = \"intel-vt\""],      "m.toml:5: `iommu[0].kind` is \"intel-vt\": no such kind of IOMMU; did you mean \"intel-vtd\"?"),
             (&[HEAD, "[[iommu]]\nname = \"a b/c\"\nkind = \"riscv\""],     "m.toml:4: `iommu[0].name` is \"a b/c\": must be of letters, digits, - _ . : @"),
             (&[HEAD, "[iommu]\nname = \"d\""],                            "m.toml:3: `iommu` is a table: must be an array: write [[iommu]]"),
