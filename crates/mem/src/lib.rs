@@ -10,6 +10,7 @@
 //! | [`PageId`] | what makes two pages the same page, seen from whatever process |
 //! | [`PinBoard`] | who holds which page pinned, over all processes |
 //! | [`SharedFile`] | an object that outlives its mappings: memfd, shm, hugetlbfs |
+//! | [`Window`] | a part of it, mapped here |
 //!
 //! *What it doesn't do*: private memory has no other handle than the process that owns it, so a
 //! private page is gone when its owner dies or unmaps it, where Linux would keep the pinned page.
@@ -18,13 +19,15 @@ mod extent;
 mod pins;
 mod shared;
 mod space;
+mod window;
 
 pub mod process;
 
 pub use extent::{Backing, Extent, ObjectKey, PageId};
 pub use pins::{Pin, PinBoard};
-pub use shared::SharedFile;
+pub use shared::{SharedFile, WINDOW_SIZE};
 pub use space::{Accounts, AddressSpace, Fault, MmId};
+pub use window::Window;
 
 /// Bytes of a page on every machine that softiommu supports.
 pub const PAGE_SIZE: u64 = 4096;

@@ -1,12 +1,18 @@
 //! Objects that outlive their mappings.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Stat};
 use rustix::io::Errno;
 
-use crate::{Fault, ObjectKey, PAGE_SIZE};
+use crate::{Fault, ObjectKey, PAGE_SIZE, Window};
+
+/// Bytes of a file that one window shows; a multiple of every huge page's.
+pub const WINDOW_SIZE: u64 = 1 << 30;
 
 /// A file whose pages programs share: memfd, shm or hugetlbfs.
 ///
@@ -16,13 +22,16 @@ pub struct SharedFile {
     fd: OwnedFd,
     key: ObjectKey,
     block: u64,
+    /// The parts that are mapped here, by their number.
+    windows: Mutex<BTreeMap<u64, Weak<Window>>>,
 }
 
 impl SharedFile {
     /// Takes over a descriptor; errors are those of `fstat(2)`.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let stat = rustix::fs::fstat(&fd)?;
-        Ok(Self { fd, key: Self::key_of(&stat), block: PAGE_SIZE })
+        let (key, windows) = (Self::key_of(&stat), Mutex::default());
+        Ok(Self { fd, key, block: PAGE_SIZE, windows })
     }
 
     /// Says that the file's memory comes in huge pages of `block` bytes, a power of two.
@@ -56,6 +65,22 @@ impl SharedFile {
     /// The size in bytes now.
     pub fn size(&self) -> io::Result<u64> {
         Ok(rustix::fs::fstat(&self.fd)?.st_size.unsigned_abs())
+    }
+
+    /// The part that holds byte `at`, mapped: the [`WINDOW_SIZE`] bytes from the multiple of it before.
+    ///
+    /// Errors are those of `mmap(2)`, and `ENOMEM` when too many are mapped.
+    pub fn window(&self, at: u64) -> io::Result<Arc<Window>> {
+        let number = at / WINDOW_SIZE;
+        let mut windows = self.windows.lock();
+        if let Some(window) = windows.get(&number).and_then(Weak::upgrade) {
+            return Ok(window);
+        }
+        windows.retain(|_, window| window.strong_count() > 0);
+        let window = Window::new(&self.fd, number * WINDOW_SIZE, WINDOW_SIZE as usize, self.block)?;
+        let window = Arc::new(window);
+        windows.insert(number, Arc::downgrade(&window));
+        Ok(window)
     }
 
     /// Copies from byte `at`. Past the end of the file is a [`Fault`].
