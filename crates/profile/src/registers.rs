@@ -33,6 +33,11 @@ impl Field {
         self.of(register) != 0
     }
 
+    /// All its bits, set, in their place.
+    pub const fn mask(self) -> u64 {
+        (u64::MAX >> (63 - (self.high - self.low))) << self.low
+    }
+
     /// The register, as its name begins.
     pub fn register(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(register, _)| register)
@@ -62,12 +67,16 @@ pub mod vtd {
     pub const DT: Field = Field::bit("ECAP.DT", 2);
     /// Interrupt remapping.
     pub const IR: Field = Field::bit("ECAP.IR", 3);
+    /// Pass-through.
+    pub const PT: Field = Field::bit("ECAP.PT", 6);
     /// Snoop control.
     pub const SC: Field = Field::bit("ECAP.SC", 7);
     /// Nested translation.
     pub const NEST: Field = Field::bit("ECAP.NEST", 26);
     /// Page requests.
     pub const PRS: Field = Field::bit("ECAP.PRS", 29);
+    /// Execute requests.
+    pub const ERS: Field = Field::bit("ECAP.ERS", 30);
     /// Supervisor requests.
     pub const SRS: Field = Field::bit("ECAP.SRS", 31);
     /// Extended accessed flag.
@@ -91,8 +100,8 @@ pub mod vtd {
 
     /// Every field.
     pub const ALL: &[Field] = &[
-        ND, SAGAW, MGAW, SSLPS, FS1GP, FS5LP, C, DT, IR, SC, NEST, PRS, SRS, EAFS, PSS, PASID, PDS,
-        SMTS, SSADS, SSTS, FSTS, SMPWCS,
+        ND, SAGAW, MGAW, SSLPS, FS1GP, FS5LP, C, DT, IR, PT, SC, NEST, PRS, ERS, SRS, EAFS, PSS,
+        PASID, PDS, SMTS, SSADS, SSTS, FSTS, SMPWCS,
     ];
 }
 
@@ -114,10 +123,14 @@ pub mod smmuv3 {
     pub const ASID16: Field = Field::bit("IDR0.ASID16", 12);
     /// 16-bit VMIDs.
     pub const VMID16: Field = Field::bit("IDR0.VMID16", 18);
+    /// Tables of context descriptors in two levels.
+    pub const CD2L: Field = Field::bit("IDR0.CD2L", 19);
     /// Endianness of tables: 0: both, 2: little, 3: big.
     pub const TTENDIAN: Field = Field::bits("IDR0.TTENDIAN", 21, 22);
     /// 0: stalls and terminates, 1: terminates, 2: stalls.
     pub const STALL_MODEL: Field = Field::bits("IDR0.STALL_MODEL", 24, 25);
+    /// A transaction that is terminated is always aborted; never does it read as 0.
+    pub const TERM_MODEL: Field = Field::bit("IDR0.TERM_MODEL", 26);
     /// Bits of substream ID.
     pub const SSIDSIZE: Field = Field::bits("IDR1.SSIDSIZE", 6, 10);
     /// Commands that the queue holds, as a power of two.
@@ -128,10 +141,16 @@ pub mod smmuv3 {
     pub const QUEUES_PRESET: Field = Field::bit("IDR1.QUEUES_PRESET", 29);
     /// The bases of tables are preset.
     pub const TABLES_PRESET: Field = Field::bit("IDR1.TABLES_PRESET", 30);
+    /// Table entries can be kept from taking rights away.
+    pub const HAD: Field = Field::bit("IDR3.HAD", 2);
     /// Stage 2 forces write-back.
     pub const FWB: Field = Field::bit("IDR3.FWB", 8);
+    /// Small tables: input addresses of as few as 16 bits.
+    pub const STT: Field = Field::bit("IDR3.STT", 9);
     /// Range invalidation.
     pub const RIL: Field = Field::bit("IDR3.RIL", 10);
+    /// Halves of an address space can be kept from unprivileged transactions.
+    pub const E0PD: Field = Field::bit("IDR3.E0PD", 13);
     /// Output address size: 32, 36, 40, 42, 44, 48, 52 bits.
     pub const OAS: Field = Field::bits("IDR5.OAS", 0, 2);
     /// 4 KiB granule.
@@ -154,15 +173,20 @@ pub mod smmuv3 {
         ATS,
         ASID16,
         VMID16,
+        CD2L,
         TTENDIAN,
         STALL_MODEL,
+        TERM_MODEL,
         SSIDSIZE,
         CMDQS,
         REL,
         QUEUES_PRESET,
         TABLES_PRESET,
+        HAD,
         FWB,
+        STT,
         RIL,
+        E0PD,
         OAS,
         GRAN4K,
         GRAN16K,
@@ -220,8 +244,52 @@ pub mod riscv {
     /// 57-bit addresses.
     pub const SV57: Field = Field::bit("capabilities.Sv57", 11);
 
+    /// Bits 60:59 of table entries are the program's.
+    pub const SVRSW60T59B: Field = Field::bit("capabilities.Svrsw60t59b", 14);
+    /// Memory types in table entries.
+    pub const SVPBMT: Field = Field::bit("capabilities.Svpbmt", 15);
+    /// A second stage of 41-bit addresses.
+    pub const SV39X4: Field = Field::bit("capabilities.Sv39x4", 17);
+    /// A second stage of 50-bit addresses.
+    pub const SV48X4: Field = Field::bit("capabilities.Sv48x4", 18);
+    /// A second stage of 59-bit addresses.
+    pub const SV57X4: Field = Field::bit("capabilities.Sv57x4", 19);
+    /// Page tables of MSI addresses; device contexts have 64 bytes.
+    pub const MSI_FLAT: Field = Field::bit("capabilities.MSI_FLAT", 22);
+    /// Table entries are marked by the IOMMU.
+    pub const AMO_HWAD: Field = Field::bit("capabilities.AMO_HWAD", 24);
+    /// Address translation services.
+    pub const ATS: Field = Field::bit("capabilities.ATS", 25);
+    /// ATS may tell guest-physical addresses.
+    pub const T2GPA: Field = Field::bit("capabilities.T2GPA", 26);
+    /// Big-endian tables.
+    pub const END: Field = Field::bit("capabilities.END", 27);
+    /// Process IDs of 8 bits.
+    pub const PD8: Field = Field::bit("capabilities.PD8", 38);
+    /// Process IDs of 17 bits.
+    pub const PD17: Field = Field::bit("capabilities.PD17", 39);
+    /// Process IDs of 20 bits.
+    pub const PD20: Field = Field::bit("capabilities.PD20", 40);
+
     /// Every field.
-    pub const ALL: &[Field] = &[SV39, SV48, SV57];
+    pub const ALL: &[Field] = &[
+        SV39,
+        SV48,
+        SV57,
+        SVRSW60T59B,
+        SVPBMT,
+        SV39X4,
+        SV48X4,
+        SV57X4,
+        MSI_FLAT,
+        AMO_HWAD,
+        ATS,
+        T2GPA,
+        END,
+        PD8,
+        PD17,
+        PD20,
+    ];
 }
 
 #[cfg(test)]
