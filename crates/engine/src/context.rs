@@ -29,7 +29,8 @@ impl Context {
 
     /// A call of `caller`, as the inner parts see it.
     pub fn task<'a>(&'a self, caller: &'a mut dyn Caller) -> Task<'a> {
-        Task { caller, pins: &self.engine.pins, kernel: self.engine.kernel }
+        let Engine { pins, physical, kernel, .. } = &*self.engine;
+        Task { caller, pins, physical, kernel }
     }
 
     /// One user less of an object, if it is still there.

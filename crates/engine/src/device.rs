@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use profile::Quirk;
 
 use crate::Refusal;
+use crate::dma::{Programmed, Requester};
 use crate::events::FaultObject;
-use crate::hw::{Attach, DeviceState, Hardware, Replaced};
-use crate::hwpt::HwptView;
+use crate::hw::{Attach, DeviceState, Hardware, Replaced, Users};
+use crate::hwpt::{HwptView, PagingHwpt};
 use crate::ioas::Ioas;
 use crate::ioas::space::Owner;
 use crate::objects::{Object, ObjectId};
@@ -25,6 +26,8 @@ pub(crate) const NO_PASID: u32 = 0;
 pub(crate) struct Device {
     pub hw: Arc<dyn Hardware>,
     pub hw_state: DeviceState,
+    /// The device as the IOMMU sees it.
+    pub requester: Arc<Requester>,
     /// The IOMMU group of a PCI device: its devices are attached to the same.
     pub group: Option<u32>,
     pub vdevice: Option<ObjectId>,
@@ -108,12 +111,12 @@ impl State {
         self.check_group(device, pasid, hwpt)?;
         let reserves = view.reserves(task);
         self.reserve_for(task, &[device], pasid, reserves)?;
-        let attached = self.attach_reserved(task, device, pasid, hwpt, view);
+        let attachment = Attachment::new(hwpt);
+        let attached = self.attach_reserved(task, device, pasid, attachment, view);
         if let Err(refusal) = attached {
             self.unreserve_for(&[device], pasid, reserves);
             return Err(refusal);
         }
-        let attachment = Attachment::new(hwpt);
         self.objects.at_mut::<Device>(device).attached.insert(pasid, attachment);
         self.objects.hold(hwpt);
         Ok(())
@@ -124,17 +127,17 @@ impl State {
         task: &mut Task<'_>,
         device: ObjectId,
         pasid: u32,
-        hwpt: ObjectId,
+        attachment: Attachment,
         view: HwptView,
     ) -> Result<(), Refusal> {
         if task.should_fail() {
-            let rule = "made to fail by a test";
-            return Err(Refusal::Invalid { field: "pt_id", value: hwpt.0.into(), rule });
+            let (value, rule) = (attachment.hwpt.0.into(), "made to fail by a test");
+            return Err(Refusal::Invalid { field: "pt_id", value, rule });
         }
         self.check_faults(task, device, view)?;
         self.check_pasid(device, pasid, view)?;
         task.allocate()?;
-        self.hardware_attach(device, pasid, Some(hwpt), None)
+        self.hardware_attach(device, pasid, Some(attachment), None)
     }
 
     /// `iommufd_device_do_replace`
@@ -160,19 +163,19 @@ impl State {
         if enters != leaves {
             self.reserve_for(task, &group, pasid, enters)?;
         }
-        let replaced = self.replace_reserved(task, (device, &group), pasid, (hwpt, view), old.hwpt);
+        let new: Vec<_> = group.iter().map(|member| (*member, Attachment::new(hwpt))).collect();
+        let replaced = self.replace_reserved(task, device, pasid, &new, view);
         if enters != leaves {
             let left = if replaced.is_ok() { leaves } else { enters };
             self.unreserve_for(&group, pasid, left);
         }
         replaced?;
-        for member in &group {
+        for (member, attachment) in &new {
             let attached = self.objects.at::<Device>(*member).attached[&pasid];
             if !task.has(Quirk::ReplaceLeavesFaults) || old_view.fault == view.fault {
                 self.answer_faults(attached);
             }
-            let attachment = Attachment::new(hwpt);
-            self.objects.at_mut::<Device>(*member).attached.insert(pasid, attachment);
+            self.objects.at_mut::<Device>(*member).attached.insert(pasid, *attachment);
             self.objects.hold(hwpt);
             if *member != device {
                 self.objects.put(old.hwpt);
@@ -185,19 +188,22 @@ impl State {
     fn replace_reserved(
         &mut self,
         task: &mut Task<'_>,
-        (device, group): (ObjectId, &[ObjectId]),
+        device: ObjectId,
         pasid: u32,
-        (hwpt, view): (ObjectId, HwptView),
-        old: ObjectId,
+        new: &[(ObjectId, Attachment)],
+        view: HwptView,
     ) -> Result<(), Refusal> {
         self.check_faults(task, device, view)?;
         self.check_pasid(device, pasid, view)?;
         task.allocate()?;
-        for (done, member) in group.iter().enumerate() {
-            if let Err(refusal) = self.hardware_attach(*member, pasid, Some(hwpt), Some(old)) {
-                for member in &group[..done] {
+        for (done, (member, attachment)) in new.iter().enumerate() {
+            let old = self.objects.at::<Device>(*member).attached[&pasid];
+            let attached = self.hardware_attach(*member, pasid, Some(*attachment), Some(old.hwpt));
+            if let Err(refusal) = attached {
+                for (member, attachment) in &new[..done] {
                     // where it was, it can be again
-                    let _ = self.hardware_attach(*member, pasid, Some(old), Some(hwpt));
+                    let old = self.objects.at::<Device>(*member).attached[&pasid];
+                    let _ = self.hardware_attach(*member, pasid, Some(old), Some(attachment.hwpt));
                 }
                 return Err(refusal);
             }
@@ -348,9 +354,10 @@ impl State {
         &mut self,
         device: ObjectId,
         pasid: u32,
-        new: Option<ObjectId>,
+        attachment: Option<Attachment>,
         old: Option<ObjectId>,
     ) -> Result<(), Refusal> {
+        let new = attachment.map(|attachment| attachment.hwpt);
         let (view, old) = (new.and_then(|it| self.hwpt(it)), old.and_then(|it| self.hwpt(it)));
         let attach = Attach {
             pasid,
@@ -365,7 +372,50 @@ impl State {
         if let Some(Object::Paging(paging)) = new.and_then(|hwpt| self.objects.peek_mut(hwpt)) {
             paging.table = hw.settled(paging.table);
         }
+        let programmed = attachment.map(|attachment| self.programmed(attachment, device));
+        self.objects.at::<Device>(device).requester.program(pasid, programmed);
         Ok(())
+    }
+
+    /// What the driver writes for a device that is attached to a hwpt.
+    fn programmed(&self, attachment: Attachment, device: ObjectId) -> Programmed {
+        let queue = |fault: ObjectId| Arc::clone(&self.objects.at::<FaultObject>(fault).queue);
+        let facts = self.objects.at::<Device>(device).hw_state.shared_facts();
+        let (attachment, hwpt) = (attachment.number, attachment.hwpt);
+        let known = Programmed { attachment, device: device.0, facts, ..Programmed::default() };
+        match self.objects.peek(hwpt) {
+            Some(Object::Paging(it)) => Programmed {
+                host: it.tables.clone(),
+                table: Some(it.table),
+                domain: it.number,
+                faults: it.fault.map(queue),
+                ..known
+            },
+            Some(Object::Nested(it)) => {
+                let parent = self.objects.at::<PagingHwpt>(it.parent);
+                let events = it.viommu.and_then(|viommu| {
+                    let virt_id = self.virt_id_of(viommu, device)?;
+                    Some((virt_id, Arc::clone(&self.objects.at::<Viommu>(viommu).events)))
+                });
+                Programmed {
+                    host: parent.tables.clone(),
+                    table: Some(parent.table),
+                    guest: Some(it.domain.view()),
+                    domain: if it.hw.guests_own_pasids() { parent.number } else { it.number },
+                    faults: it.fault.map(queue),
+                    events,
+                    ..known
+                }
+            }
+            _ => known,
+        }
+    }
+
+    /// The devices whose caches may have translations of a guest's table over a parent.
+    pub fn users(&self, parent: ObjectId, number: u64) -> Users {
+        let parent = self.objects.at::<PagingHwpt>(parent);
+        let requesters = parent.tables.as_ref().map(|tables| tables.users()).unwrap_or_default();
+        Users { domain: number, requesters }
     }
 
     /// The ID that a vIOMMU knows a device by (`iommufd_viommu_get_vdev_id`).

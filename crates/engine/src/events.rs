@@ -14,6 +14,7 @@ use uapi::iommufd::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::dma::{Answer, Reply};
 use crate::objects::ObjectId;
 use crate::{Caller, Refusal, Signal};
 
@@ -38,6 +39,8 @@ pub(crate) struct FaultGroup {
     pub attachment: u64,
     /// The messages, the cookie still 0.
     pub faults: Vec<iommu_hwpt_pgfault>,
+    /// Who waits for the answer.
+    pub reply: Reply,
 }
 
 /// Page request groups on their way to the program and back.
@@ -165,13 +168,43 @@ impl FaultState {
             let (value, rule) = (response.code.into(), "is no response code");
             return Err(Refusal::Invalid { field: "code", value, rule });
         }
+        let answer = match response.code {
+            IOMMUFD_PAGE_RESP_SUCCESS => Answer::Success,
+            _ => Answer::Invalid,
+        };
         match self.waiting.remove(&response.cookie) {
-            Some(_) => Ok(()),
+            Some(group) => {
+                group.reply.give(answer);
+                Ok(())
+            }
             None => {
                 let (value, rule) = (response.cookie.into(), "no group waits for it");
                 Err(Refusal::Invalid { field: "cookie", value, rule })
             }
         }
+    }
+}
+
+/// The event queues of one vIOMMU, as the hardware knows them.
+#[derive(Debug, Default)]
+pub(crate) struct ViommuEvents {
+    queues: Mutex<Vec<Arc<VeventQueue>>>,
+}
+
+impl ViommuEvents {
+    /// A queue is made.
+    pub fn add(&self, queue: &Arc<VeventQueue>) {
+        self.queues.lock().push(Arc::clone(queue));
+    }
+
+    /// A queue goes away.
+    pub fn remove(&self, queue: &Arc<VeventQueue>) {
+        self.queues.lock().retain(|it| !Arc::ptr_eq(it, queue));
+    }
+
+    /// An event of the one type that hardware reports; lost where nobody made a queue.
+    pub fn push(&self, data: &[u8]) {
+        self.queues.lock().iter().for_each(|queue| queue.push(data));
     }
 }
 

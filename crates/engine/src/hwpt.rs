@@ -12,6 +12,7 @@ use crate::ioas::Ioas;
 use crate::ioas::domains::DomainRef;
 use crate::objects::{Object, ObjectId};
 use crate::state::{PtMode, State};
+use crate::tables::Tables;
 use crate::task::{Task, UserData};
 use crate::viommu::Viommu;
 use uapi::iommufd::{
@@ -31,6 +32,8 @@ pub(crate) struct PagingHwpt {
     pub dirty_ops: bool,
     pub fault: Option<ObjectId>,
     pub table: Table,
+    /// None for a mock device, which has no tables.
+    pub tables: Option<Arc<Tables>>,
     /// Tells it from all others, in whatever context.
     pub number: u64,
     /// Whether devices' writes never bypass the CPU's caches (`enforce_cache_coherency`).
@@ -167,6 +170,9 @@ impl State {
     ) -> Result<(), Refusal> {
         let hw_state = &self.objects.at::<Device>(device).hw_state;
         let mut domain = hw.alloc_paging(task, hw_state, request)?;
+        let tables = domain.format.map(|format| Tables::new(format).ok_or(Refusal::NoMemory));
+        let tables = tables.transpose()?;
+        let dirty_ops = request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0;
         self.objects.fill(
             id,
             PagingHwpt {
@@ -174,9 +180,10 @@ impl State {
                 nest_parent: request.flags & IOMMU_HWPT_ALLOC_NEST_PARENT != 0,
                 pasid_compat: request.flags & IOMMU_HWPT_ALLOC_PASID != 0,
                 auto_domain: false,
-                dirty_ops: request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
+                dirty_ops,
                 fault: None,
                 table: domain.table,
+                tables: tables.clone(),
                 number: next_number(),
                 coherent: domain.coherent,
                 _identifier: domain.identifier.take(),
@@ -185,7 +192,7 @@ impl State {
         if let Some(pasid) = attach {
             self.hwpt_attach(task, device, pasid, id)?;
         }
-        let domain = DomainRef::new(id, domain);
+        let domain = DomainRef::new(id, domain, tables, dirty_ops);
         let added = self.objects.at_mut::<Ioas>(ioas).add_domain(task, domain);
         if let Err(refusal) = added {
             if let Some(pasid) = attach {

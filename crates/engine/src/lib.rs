@@ -27,6 +27,7 @@ mod caller;
 mod commands;
 mod context;
 mod device;
+mod dma;
 mod events;
 mod file;
 mod hw;
@@ -34,9 +35,11 @@ mod hwpt;
 mod ioas;
 mod objects;
 mod pages;
+mod physical;
 mod refusal;
 mod state;
 mod sysfs;
+mod tables;
 mod task;
 mod vfio;
 mod viommu;
@@ -50,15 +53,18 @@ use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
+pub use dma::{Answer, Burst, Caching, Dma, DmaFault, PageRequest};
 pub use file::{File, Node};
 pub use objects::ObjectId;
 pub use refusal::Refusal;
 pub use sysfs::{Entry, Tree};
 
 use context::Context;
+use dma::Requester;
 use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
+use physical::Physical;
 use vfio::{Function, Owners, VfioFile};
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
@@ -74,19 +80,26 @@ pub struct Engine {
     pub(crate) functions: Vec<Function>,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
+    pub(crate) physical: Arc<Physical>,
 }
 
 impl Engine {
     /// A machine with a kernel, in which nothing is open.
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
         let models = hw::models(machine, kernel);
+        let physical = Arc::default();
         let function = |device: &Device| {
             let index = device.iommu?;
             let hw = Arc::clone(models[index].as_ref()?);
             let isolated = machine.iommus[index].interrupt_remapping;
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             let taken = hw.is_coherent();
-            taken.then(|| Function { facts: Arc::new(device.clone()), hw, isolated })
+            taken.then(|| Function {
+                facts: Arc::new(device.clone()),
+                requester: Requester::new(Arc::clone(&hw), &physical, Caching::default()),
+                hw,
+                isolated,
+            })
         };
         let functions = machine.devices.iter().filter_map(function).collect();
         Arc::new(Self {
@@ -96,6 +109,7 @@ impl Engine {
             models,
             owners: Mutex::default(),
             pins: Arc::default(),
+            physical,
             machine: machine.clone(),
         })
     }
@@ -108,6 +122,11 @@ impl Engine {
     /// The kernel.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
+    }
+
+    /// The way to memory of the PCI function that VFIO knows by a number; none when there is no such.
+    pub fn dma(&self, number: usize) -> Option<Dma> {
+        self.functions.get(number).map(|function| Dma::new(&function.requester))
     }
 
     /// `open(2)` of a device node.

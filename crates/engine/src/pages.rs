@@ -8,7 +8,7 @@
 //! raised; the counts that `/proc/PID/status` shows are kept (`docs/decisions/`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use mem::{
     Accounts, AddressSpace, Extent, ObjectKey, PAGE_SIZE, PageId, Pin, PinBoard, SharedFile,
@@ -16,6 +16,7 @@ use mem::{
 use parking_lot::Mutex;
 
 use crate::Refusal;
+use crate::physical::{Physical, Range};
 use crate::task::Task;
 
 /// Whose limit pinned pages count against.
@@ -89,6 +90,8 @@ struct Span {
     first: u64,
     pages: u64,
     pin: Pin,
+    /// The physical addresses of each extent, once a device may use them.
+    ranges: OnceLock<Option<Vec<Range>>>,
     of: Weak<Pages>,
 }
 
@@ -244,7 +247,8 @@ impl Pages {
         }
         let extents = self.extents(task, first, pages)?;
         let pin = task.pins.pin(self.number, extents);
-        let span = Arc::new(Span { first, pages, pin, of: Arc::downgrade(self) });
+        let span =
+            Arc::new(Span { first, pages, pin, ranges: OnceLock::new(), of: Arc::downgrade(self) });
         let mut state = self.state.lock();
         state.held.push(Arc::downgrade(&span));
         state.pinned += pages;
@@ -344,6 +348,25 @@ impl Hold {
         self.locate(index).map(|(extent, at)| extent.page(at))
     }
 
+    /// The physical address of a page, the bytes from there on without a gap, and [`Hold::block`]; none
+    /// when there are no addresses left.
+    pub fn physical(&self, index: u64, physical: &Arc<Physical>) -> Option<(u64, u64, u64)> {
+        let part = self.part(index)?;
+        let extents = part.span.pin.extents();
+        let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
+        let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
+        let mut at = index - part.span.first;
+        for (extent, range) in extents.iter().zip(ranges) {
+            if at < extent.pages {
+                let (address, pages) = range.page(at)?;
+                let pages = pages.min(part.first + part.pages - index);
+                return Some((address, pages * PAGE_SIZE, extent.block()));
+            }
+            at -= extent.pages;
+        }
+        None
+    }
+
     /// Bytes around this page that are contiguous in memory, as a power of two.
     pub fn block(&self, index: u64) -> u64 {
         self.locate(index).map_or(PAGE_SIZE, |(extent, _)| extent.block())
@@ -368,12 +391,13 @@ impl Hold {
         Ok(())
     }
 
+    fn part(&self, index: u64) -> Option<&Part> {
+        self.parts.iter().find(|part| part.first <= index && index < part.first + part.pages)
+    }
+
     /// The extent that holds page `index`, and the page's place in it.
     fn locate(&self, index: u64) -> Option<(&Extent, u64)> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| part.first <= index && index < part.first + part.pages)?;
+        let part = self.part(index)?;
         let mut at = index - part.span.first;
         for extent in part.span.pin.extents() {
             if at < extent.pages {

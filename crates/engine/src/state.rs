@@ -118,7 +118,9 @@ impl State {
     }
 
     fn end_veventq(&mut self, id: ObjectId, it: VeventqObject) {
-        self.objects.at_mut::<Viommu>(it.viommu).veventqs.retain(|queue| *queue != id);
+        let viommu = self.objects.at_mut::<Viommu>(it.viommu);
+        viommu.veventqs.retain(|queue| *queue != id);
+        viommu.events.remove(&it.queue);
         self.objects.put(it.viommu);
     }
 

@@ -6,12 +6,14 @@ use mem::{AddressSpace, PinBoard};
 use profile::{Kernel, Quirk};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::physical::Physical;
 use crate::{Caller, Refusal};
 
-/// What every part of a call may need: the caller, and the machine's pins.
+/// What every part of a call may need: the caller, and the machine's memory.
 pub(crate) struct Task<'a> {
     pub caller: &'a mut dyn Caller,
     pub pins: &'a Arc<PinBoard>,
+    pub physical: &'a Arc<Physical>,
     pub kernel: &'static Kernel,
 }
 

@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::context::Context;
 use crate::device::{Device, NO_PASID};
+use crate::dma::Requester;
 use crate::file::Kind;
 use crate::hw::{DeviceState, Hardware, PciState};
 use crate::objects::ObjectId;
@@ -33,6 +34,7 @@ pub(crate) struct Function {
     pub hw: Arc<dyn Hardware>,
     /// Whether its interrupt messages reach only its own interrupts.
     pub isolated: bool,
+    pub requester: Arc<Requester>,
 }
 
 /// Who has which device.
@@ -157,6 +159,7 @@ impl VfioFile {
         let device = state.objects.add(Device {
             hw: Arc::clone(&function.hw),
             hw_state: DeviceState::Pci(PciState::new(Arc::clone(&function.facts))),
+            requester: Arc::clone(&function.requester),
             group: Some(group),
             vdevice: None,
             attached: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mem::{PAGE_SIZE, SharedFile};
 
+use crate::events::ViommuEvents;
 use crate::hw::Hardware;
 use crate::objects::{Handle, ObjectId};
 
@@ -17,6 +18,8 @@ pub(crate) struct Viommu {
     /// vDEVICEs by virtual ID.
     pub vdevs: BTreeMap<u64, ObjectId>,
     pub veventqs: Vec<ObjectId>,
+    /// Where hardware reports events of its devices.
+    pub events: Arc<ViommuEvents>,
     /// Hardware queues by index.
     pub queues: BTreeMap<u32, ObjectId>,
     /// A page that the program may map: its offset in the context.

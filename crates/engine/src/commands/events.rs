@@ -76,7 +76,9 @@ impl Handler for VeventqAlloc {
             let made = VeventqObject { viommu, kind: cmd.r#type, queue: Arc::clone(&queue) };
             let id = state.objects.add(made);
             state.objects.hold(viommu);
-            state.objects.at_mut::<Viommu>(viommu).veventqs.push(id);
+            let it = state.objects.at_mut::<Viommu>(viommu);
+            it.veventqs.push(id);
+            it.events.add(&queue);
             state.objects.hold(id);
             state.objects.handle(id)
         };

@@ -125,7 +125,7 @@ impl Handler for SetDirtyTracking {
         if enable {
             ioas.clean(domain);
         }
-        ioas.domains[domain].dirty_tracking = enable;
+        ioas.domains[domain].set_dirty_tracking(enable);
         Ok(())
     }
 }
@@ -263,18 +263,22 @@ fn invalidate(
 ) -> Result<Handled, Refusal> {
     match state.objects.find(id)? {
         Object::Nested(_) => {
+            let it = state.objects.at::<NestedHwpt>(ObjectId(id));
+            let users = state.users(it.parent, it.number);
             let it = state.objects.at_mut::<NestedHwpt>(ObjectId(id));
-            Ok(it.hw.invalidate_nested(task, &mut it.domain, requests))
+            Ok(it.hw.invalidate_nested(task, &mut it.domain, &users, requests))
         }
         Object::Viommu(it) => {
             let hw = Arc::clone(&it.hw);
             let viommu = ObjectId(id);
-            Ok(hw.invalidate_viommu(task, requests, &mut |virt_id, apply| {
+            let users = state.users(it.parent, state.objects.at::<PagingHwpt>(it.parent).number);
+            Ok(hw.invalidate_viommu(task, &users, requests, &mut |virt_id, apply| {
                 let vdevice = state.objects.at::<Viommu>(viommu).vdevs.get(&virt_id).copied();
                 let Some(vdevice) = vdevice else { return false };
                 let device = state.objects.at::<Vdevice>(vdevice).device;
                 if state.objects.is_alive(device) {
-                    apply(&mut state.objects.at_mut::<Device>(device.id).hw_state);
+                    let it = state.objects.at_mut::<Device>(device.id);
+                    apply(&mut it.hw_state, &it.requester);
                 }
                 true
             }))

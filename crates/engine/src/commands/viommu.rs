@@ -66,6 +66,7 @@ impl Handler for ViommuAlloc {
         objects.fill(
             id,
             Viommu {
+                events: Arc::default(),
                 hw,
                 parent,
                 vdevs: BTreeMap::new(),

@@ -8,11 +8,22 @@
 //! No release up to 7.3 puts a guest's table on a nesting parent, attaches a PASID, or hands a page
 //! fault to a program.
 
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "structures that no release lets a program reach; tests hold them to others'"
+    )
+)]
+pub(super) mod lookup;
+
 use std::ops::RangeInclusive;
 
 use profile::machine;
 use profile::registers::amd::*;
 use profile::{Kernel, Quirk};
+use pt::Translation;
+use pt::format::{AmdV1, X86_64};
 use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_INFO_TYPE_AMD,
     IOMMU_HW_INFO_TYPE_DEFAULT, IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT,
@@ -20,12 +31,18 @@ use uapi::iommufd::{
 };
 use zerocopy::IntoBytes;
 
+use lookup::{DeviceEntry, Registers};
+
+use super::request::Request;
 use super::{
-    Attach, DeviceState, Domain, Hardware, HwInfo, PagingDomain, PagingRequest, Table as AnyTable,
-    max_pasids, pci, pci_mut, unfit, unsupported,
+    Attach, Context, Denied, DeviceState, Domain, Hardware, HwInfo, Leads, PagingDomain,
+    PagingRequest, Table as AnyTable, max_pasids, pci, pci_mut, unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
+use crate::dma::{Programmed, Tag};
+use crate::physical;
+use crate::tables::{HostFormat, Reach};
 use crate::task::Task;
 
 /// Where interrupt messages go (`amd_iommu_get_resv_regions`).
@@ -83,6 +100,10 @@ impl Amd {
         (model.has_v1() || model.has_v2()).then_some(model)
     }
 
+    fn registers(&self) -> Registers {
+        Registers { efr: self.unit.efr, efr2: self.unit.efr2 }
+    }
+
     fn has(&self, quirk: Quirk) -> bool {
         self.kernel.has(quirk)
     }
@@ -102,6 +123,21 @@ impl Amd {
         let efr = self.unit.efr;
         let guest = GIO.is_set(efr) || !self.has(Quirk::AmdV2);
         GT.is_set(efr) && PPR.is_set(efr) && EPH.is_set(efr) && guest
+    }
+
+    /// The tables of a paging domain. They have all levels from the start, where Linux adds some as
+    /// addresses grow.
+    fn format(&self, version: Version, marks: bool) -> HostFormat {
+        match version {
+            Version::V1 => HostFormat::AmdV1(AmdV1 { levels: 6, marks }),
+            Version::V2 => HostFormat::X86_64(X86_64 {
+                levels: self.guest_levels() as u8,
+                address_bits: physical::WIDTH.into(),
+                gigabyte_pages: true,
+                write_protect: true,
+                extended_accessed: false,
+            }),
+        }
     }
 
     fn guest_levels(&self) -> u32 {
@@ -241,6 +277,7 @@ impl Hardware for Amd {
                 version,
                 dirty: flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
             }),
+            format: Some(self.format(version, flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0)),
             page_sizes: self.page_sizes(version),
             aperture: 0..=self.aperture_last(version),
             dirty_needs_tracking: !self.has(Quirk::AmdGenericPt),
@@ -276,6 +313,40 @@ impl Hardware for Amd {
         Ok(())
     }
 
+    /// No domain of this driver is attached to a PASID.
+    fn context(
+        &self,
+        programmed: &Programmed,
+        request: &Request,
+        memory: &Reach<'_>,
+    ) -> Result<Context, Denied> {
+        let domain = programmed.domain as u16;
+        let tables = programmed.host.as_ref().filter(|_| request.pasid.is_none());
+        let context = match tables.map(|tables| (tables.format(), tables)) {
+            Some((HostFormat::X86_64(format), tables)) => {
+                Ok(lookup::Context::own(domain, *format, tables.root()))
+            }
+            Some((HostFormat::AmdV1(format), tables)) => {
+                let (root, records) = (tables.root(), tables.records());
+                let entry = DeviceEntry::host(domain, root, format.levels, records);
+                self.registers().context(entry, *request, memory)
+            }
+            _ => self.registers().context(DeviceEntry::BLOCKED, *request, memory),
+        };
+        let tag = Tag { domain: programmed.domain, space: 0 };
+        context.map(|context| Context { tag, leads: Leads::Amd(context) }).map_err(denied)
+    }
+
+    fn translate(
+        &self,
+        context: &Context,
+        request: &Request,
+        memory: &Reach<'_>,
+    ) -> Result<Translation, Denied> {
+        let Leads::Amd(context) = context.leads else { return Err(Denied::for_good(0)) };
+        context.translate(*request, memory).map_err(denied)
+    }
+
     fn has_viommus(&self) -> bool {
         self.has_iommufd()
     }
@@ -284,4 +355,9 @@ impl Hardware for Amd {
     fn check_viommu(&self, _kind: u32) -> Result<(), Refusal> {
         Ok(())
     }
+}
+
+fn denied(refused: lookup::Refused) -> Denied {
+    let code = refused.kind as u32;
+    Denied { code, recoverable: refused.recoverable, stalls: false, event: None }
 }

@@ -19,10 +19,14 @@
 
 pub(crate) mod amd;
 mod identifiers;
+#[cfg(test)]
+mod ram;
+pub(crate) mod request;
 mod requests;
 pub(crate) mod riscv;
 pub(crate) mod selftest;
 pub(crate) mod smmuv3;
+mod stages;
 pub(crate) mod vtd;
 
 use std::fmt;
@@ -31,13 +35,17 @@ use std::sync::Arc;
 
 use profile::machine;
 use profile::{Kernel, Machine, Quirk};
+use pt::Translation;
 
 pub(crate) use identifiers::Identifier;
+use request::Request;
 pub(crate) use requests::{Handled, Requests};
 
 use crate::Refusal;
 use crate::device::NO_PASID;
+use crate::dma::{PageRequest, Programmed, Requester, Tag};
 use crate::objects::ObjectId;
+use crate::tables::{HostFormat, Reach};
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
@@ -72,6 +80,14 @@ impl PciState {
 }
 
 impl DeviceState {
+    /// The same, to be kept.
+    pub fn shared_facts(&self) -> Option<Arc<machine::Device>> {
+        match self {
+            Self::Selftest(_) => None,
+            Self::Pci(state) => Some(Arc::clone(&state.facts)),
+        }
+    }
+
     /// The facts of a PCI device.
     pub fn facts(&self) -> Option<&machine::Device> {
         match self {
@@ -100,7 +116,7 @@ pub(crate) enum Nested {
 }
 
 impl Nested {
-    fn view(&self) -> NestedView {
+    pub fn view(&self) -> NestedView {
         match self {
             Self::Selftest(_) => NestedView::Selftest,
             Self::Vtd(nested) => NestedView::Vtd(*nested),
@@ -154,6 +170,8 @@ impl PagingRequest {
 #[derive(Debug)]
 pub(crate) struct PagingDomain {
     pub table: Table,
+    /// The format of its tables; none for a mock device, which has none.
+    pub format: Option<HostFormat>,
     /// A bit for each page size.
     pub page_sizes: u64,
     pub aperture: RangeInclusive<u64>,
@@ -225,8 +243,71 @@ pub(crate) struct ViommuMade {
     pub region: Option<u64>,
 }
 
+/// Whose caches an invalidation may reach.
+#[derive(Debug)]
+pub(crate) struct Users {
+    /// What the hardware tags translations by.
+    pub domain: u64,
+    /// The devices that use the host's tables below.
+    pub requesters: Vec<Arc<Requester>>,
+}
+
+impl Users {
+    /// Makes all of them forget translations of some spaces, of pages of a range or of all.
+    pub fn forget(
+        &self,
+        of: &dyn Fn(&Tag) -> bool,
+        range: Option<&RangeInclusive<u64>>,
+        leaf_only: bool,
+    ) {
+        for requester in &self.requesters {
+            requester.each_port(|caches| caches.forget(of, range, leaf_only));
+        }
+    }
+}
+
 /// Does something to the device that a vIOMMU knows by a virtual ID; false when it knows none.
-pub(crate) type ApplyToDevice<'a> = dyn FnMut(u64, &mut dyn FnMut(&mut DeviceState)) -> bool + 'a;
+pub(crate) type ApplyToDevice<'a> =
+    dyn FnMut(u64, &mut dyn FnMut(&mut DeviceState, &Arc<Requester>)) -> bool + 'a;
+
+/// The structures that lead from a requester and its PASID to tables, as hardware caches them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// What the IOTLB tags translations by.
+    pub tag: Tag,
+    pub leads: Leads,
+}
+
+/// Where they lead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leads {
+    /// To nothing.
+    Nowhere,
+    Amd(amd::lookup::Context),
+    Riscv(riscv::lookup::Context),
+    Smmuv3(smmuv3::lookup::Context),
+    Vtd(vtd::lookup::PasidEntry),
+}
+
+/// Why hardware translates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// The reason, as the hardware's manual counts them.
+    pub code: u32,
+    /// Whether a page request may help a device that asked for a translation.
+    pub recoverable: bool,
+    /// Whether the access waits until a page request is answered.
+    pub stalls: bool,
+    /// The record of it that a guest may get, still without the name of the device.
+    pub event: Option<[u64; 4]>,
+}
+
+impl Denied {
+    /// A reason, and nothing that helps.
+    pub fn for_good(code: u32) -> Self {
+        Self { code, recoverable: false, stalls: false, event: None }
+    }
+}
 
 /// A model of IOMMU hardware and its driver. What a driver has no operation for is refused.
 pub(crate) trait Hardware: fmt::Debug + Send + Sync {
@@ -277,6 +358,7 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         &self,
         _task: &mut Task<'_>,
         _nested: &mut Nested,
+        _users: &Users,
         requests: Requests,
     ) -> Handled {
         (0, Err(unsupported("hwpt_id", requests.kind)))
@@ -285,6 +367,7 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
     fn invalidate_viommu(
         &self,
         _task: &mut Task<'_>,
+        _users: &Users,
         requests: Requests,
         _apply: &mut ApplyToDevice<'_>,
     ) -> Handled {
@@ -309,6 +392,43 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         _regions: &mut Regions,
     ) -> Result<ViommuMade, Refusal> {
         Ok(ViommuMade::default())
+    }
+
+    /// Whether a guest's table, attached to a device, has all PASIDs of the device in it, and shares
+    /// its identifier in the IOTLB with all other tables over the same parent.
+    fn guests_own_pasids(&self) -> bool {
+        false
+    }
+
+    /// Reads the structures that lead to the tables of a request.
+    fn context(
+        &self,
+        _programmed: &Programmed,
+        _request: &Request,
+        _memory: &Reach<'_>,
+    ) -> Result<Context, Denied> {
+        let leads = Leads::Nowhere;
+        Ok(Context { tag: Tag { domain: 0, space: 0 }, leads })
+    }
+
+    /// Walks the tables.
+    fn translate(
+        &self,
+        _context: &Context,
+        _request: &Request,
+        _memory: &Reach<'_>,
+    ) -> Result<Translation, Denied> {
+        Err(Denied::for_good(0))
+    }
+
+    /// Whether the driver lets a page request reach the program.
+    fn reports(&self, _request: &PageRequest) -> bool {
+        true
+    }
+
+    /// An event as a guest gets it, which knows the device by this ID.
+    fn event_for_guest(&self, event: [u64; 4], _virt_id: u64) -> Vec<u8> {
+        event.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     fn has_queue(&self, _kind: u32) -> bool {

@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 
 use super::{
     ApplyToDevice, Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested, NestedRequest,
-    PagingDomain, PagingRequest, Requests, Table, ViommuMade, unfit, unsupported,
+    PagingDomain, PagingRequest, Requests, Table, Users, ViommuMade, unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
@@ -147,6 +147,7 @@ impl Selftest {
         };
         Ok(PagingDomain {
             table,
+            format: None,
             page_sizes,
             aperture,
             dirty_needs_tracking: false,
@@ -200,6 +201,7 @@ impl Hardware for Selftest {
         let page_sizes = MOCK_PAGE_SIZE | huge;
         Ok(PagingDomain {
             table,
+            format: None,
             page_sizes,
             aperture: APERTURE,
             dirty_needs_tracking: true,
@@ -239,6 +241,7 @@ impl Hardware for Selftest {
         &self,
         task: &mut Task<'_>,
         nested: &mut Nested,
+        _users: &Users,
         requests: Requests,
     ) -> Handled {
         let Nested::Selftest(nested) = nested else {
@@ -265,6 +268,7 @@ impl Hardware for Selftest {
     fn invalidate_viommu(
         &self,
         task: &mut Task<'_>,
+        _users: &Users,
         requests: Requests,
         apply: &mut ApplyToDevice<'_>,
     ) -> Handled {
@@ -281,7 +285,7 @@ impl Hardware for Selftest {
             if let Err(refusal) = check(command.flags, command.cache_id, MOCK_DEV_CACHE_ID_MAX) {
                 return (done, Err(refusal));
             }
-            let found = apply(command.vdev_id.into(), &mut |device| {
+            let found = apply(command.vdev_id.into(), &mut |device, _| {
                 // checked above
                 let _ = clear(&mut mock_mut(device).cache, command.flags, command.cache_id);
             });

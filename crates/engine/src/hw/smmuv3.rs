@@ -6,10 +6,20 @@
 //! | vSTE | a guest's stream table entry: its stage 1 with all its PASIDs |
 //! | stall | a transaction that waits for a page; page requests (PRI) are not used |
 //!
-//! *What it doesn't do yet*: walk tables, cache. NVIDIA's command queue
-//! virtualization (types 2 and 3) is on no machine.
+//! [`lookup`] is the hardware: what an SMMU makes of a request. The rest is Linux's driver for it.
+//!
+//! *What it doesn't do*: NVIDIA's command queue virtualization (types 2 and 3), which is on no machine.
 
 mod commands;
+mod dma;
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "structures that no release lets a program reach; tests hold them to others'"
+    )
+)]
+pub(super) mod lookup;
 mod unit;
 
 use std::ops::RangeInclusive;
@@ -19,6 +29,7 @@ use profile::machine::{self, ArmSmmuv3};
 use profile::registers::Field;
 use profile::registers::smmuv3::*;
 use profile::{Kernel, Quirk};
+use pt::Translation;
 use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
     IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_TYPE_ARM_SMMUV3, IOMMU_HW_INFO_TYPE_DEFAULT,
@@ -30,13 +41,17 @@ use uapi::iommufd::{
 use zerocopy::IntoBytes;
 
 use super::identifiers::Pool;
+use super::request::Request;
 use super::{
-    ApplyToDevice, Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested,
-    NestedRequest, NestedView, PagingDomain, PagingRequest, PciState, Requests, Table as AnyTable,
-    ViommuMade, max_pasids, pci, pci_mut, reaches_driver, unfit, unsupported,
+    ApplyToDevice, Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo,
+    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, PciState,
+    Requests, Table as AnyTable, Users, ViommuMade, max_pasids, pci, pci_mut, reaches_driver,
+    unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
+use crate::dma::{PageRequest, Programmed};
+use crate::tables::Reach;
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
@@ -96,12 +111,20 @@ enum Config {
     Stage1,
 }
 
+/// Commands that go to the hardware together (`CMDQ_BATCH_ENTRIES`, less the sync).
+const BATCH: usize = 63;
+
 const STE_VALID: u64 = 1;
 
 /// The fields that a guest may set, in both words (`STRTAB_STE_0_NESTING_ALLOWED`, `_1_`).
 const STE_ALLOWED: [u64; 2] = [0xf80f_ffff_ffff_ffff, 0x3800_00ff];
 
 impl Nested {
+    /// Whether it asks for ATS, which counts only with a stage 1.
+    fn wants_ats(&self) -> bool {
+        self.config() == Config::Stage1 && (self.ste[1] >> 28) & 3 == 1
+    }
+
     fn config(&self) -> Config {
         match (self.ste[0] >> 1) & 7 {
             5 => Config::Stage1,
@@ -250,6 +273,7 @@ impl Hardware for Smmuv3 {
                 stage,
                 enforce_coherency: self.unit.canwbs && self.has(Quirk::SmmuNesting),
             }),
+            format: Some(self.format(stage)),
             page_sizes,
             aperture: 0..=(u64::MAX >> (64 - self.width(stage))),
             dirty_needs_tracking: false,
@@ -303,6 +327,7 @@ impl Hardware for Smmuv3 {
     fn invalidate_viommu(
         &self,
         task: &mut Task<'_>,
+        users: &Users,
         requests: Requests,
         apply: &mut ApplyToDevice<'_>,
     ) -> Handled {
@@ -312,13 +337,53 @@ impl Hardware for Smmuv3 {
             Ok(commands) => commands,
             Err(refused) => return refused,
         };
+        let mut batch = Vec::with_capacity(BATCH);
         for (index, command) in (0..).zip(commands) {
-            if let Err(refusal) = self.check_command(command.cmd, apply) {
-                // those since the last full batch of 63 count as done, and were never sent
-                return (index, Err(refusal));
+            match self.convert(command.cmd, apply) {
+                Ok(command) => batch.push(command),
+                // those since the last full batch count as done, and were never sent
+                Err(refusal) => return (index, Err(refusal)),
+            }
+            if batch.len() == BATCH {
+                batch.drain(..).for_each(|command| self.execute(users, &command));
             }
         }
+        batch.iter().for_each(|command| self.execute(users, command));
         (requests.count, Ok(()))
+    }
+
+    /// Context descriptors are in the guest's memory.
+    fn guests_own_pasids(&self) -> bool {
+        true
+    }
+
+    fn context(
+        &self,
+        programmed: &Programmed,
+        request: &Request,
+        memory: &Reach<'_>,
+    ) -> Result<Context, Denied> {
+        self.read_context(programmed, request, memory)
+    }
+
+    fn translate(
+        &self,
+        context: &Context,
+        request: &Request,
+        memory: &Reach<'_>,
+    ) -> Result<Translation, Denied> {
+        self.walk(context, request, memory)
+    }
+
+    /// Page requests by PRI are answered by the driver (`arm_smmu_handle_ppr`).
+    fn reports(&self, _request: &PageRequest) -> bool {
+        false
+    }
+
+    /// `arm_vmaster_report_event`: with the stream ID of the guest's.
+    fn event_for_guest(&self, mut event: [u64; 4], virt_id: u64) -> Vec<u8> {
+        event[0] = event[0] & u64::from(u32::MAX) | virt_id << 32;
+        event.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     fn has_viommus(&self) -> bool {

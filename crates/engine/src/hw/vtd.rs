@@ -6,9 +6,18 @@
 //! | first stage | tables as the CPU's, half of whose addresses are usable |
 //! | second stage | tables of the host: nesting parents, dirty tracking |
 //!
-//! *What it doesn't do yet*: walk tables, cache.
+//! [`lookup`] is the hardware: what a unit makes of a request. The rest is Linux's driver for it.
 
 mod attach;
+mod dma;
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        reason = "structures that no release lets a program reach; tests hold them to others'"
+    )
+)]
+pub(super) mod lookup;
 mod unit;
 
 use std::ops::RangeInclusive;
@@ -16,6 +25,7 @@ use std::ops::RangeInclusive;
 use profile::machine::{self, IntelVtd};
 use profile::registers::vtd::*;
 use profile::{Kernel, Quirk};
+use pt::{Rights, Translation};
 use uapi::iommufd::{
     IOMMU_HW_CAP_DIRTY_TRACKING, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_HW_CAP_PCI_PASID_EXEC,
     IOMMU_HW_CAP_PCI_PASID_PRIV, IOMMU_HW_INFO_TYPE_DEFAULT, IOMMU_HW_INFO_TYPE_INTEL_VTD,
@@ -27,13 +37,16 @@ use uapi::iommufd::{
 use zerocopy::IntoBytes;
 
 use super::identifiers::InUse;
+use super::request::Request;
 use super::{
-    Attach, DeviceState, Domain, Handled, Hardware, HwInfo, Nested as AnyNested, NestedRequest,
-    NestedView, PagingDomain, PagingRequest, Requests, Table as AnyTable, max_pasids, pci, pci_mut,
-    reaches_driver, unfit, unsupported,
+    Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo, Leads,
+    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, Requests,
+    Table as AnyTable, Users, max_pasids, pci, pci_mut, reaches_driver, unfit, unsupported,
 };
 use crate::Refusal;
 use crate::device::NO_PASID;
+use crate::dma::{PageRequest, Programmed, Tag};
+use crate::tables::Reach;
 use crate::task::Task;
 
 const PAGE_BITS: u32 = 12;
@@ -190,6 +203,7 @@ impl Hardware for Vtd {
                 nest_parent,
                 dirty: flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0,
             }),
+            format: Some(self.format(stage, width)),
             page_sizes,
             aperture: 0..=(u64::MAX >> (64 - usable)),
             dirty_needs_tracking: !self.has(Quirk::VtdGenericPt),
@@ -269,21 +283,57 @@ impl Hardware for Vtd {
         &self,
         task: &mut Task<'_>,
         _nested: &mut AnyNested,
+        users: &Users,
         requests: Requests,
     ) -> Handled {
         if requests.kind != IOMMU_HWPT_INVALIDATE_DATA_VTD_S1 {
             return (0, Err(requests.wrong_kind()));
         }
         for index in 0..requests.count {
-            if let Err(refusal) = check_invalidation(task, requests, index) {
-                return (index, Err(refusal));
+            match load_invalidation(task, requests, index) {
+                Ok(request) => self.forget(users, &request),
+                Err(refusal) => return (index, Err(refusal)),
             }
         }
         (requests.count, Ok(()))
     }
+
+    fn context(
+        &self,
+        programmed: &Programmed,
+        request: &Request,
+        _memory: &Reach<'_>,
+    ) -> Result<Context, Denied> {
+        let entry = self.pasid_entry(programmed);
+        let tag = Tag { domain: programmed.domain, space: request.pasid.unwrap_or(NO_PASID) };
+        Ok(Context { tag, leads: Leads::Vtd(entry) })
+    }
+
+    fn translate(
+        &self,
+        context: &Context,
+        request: &Request,
+        memory: &Reach<'_>,
+    ) -> Result<Translation, Denied> {
+        self.walk(context, request, memory)
+    }
+
+    /// `is_canonical_address` and the checks after it in `prq_event_thread`,
+    /// `drivers/iommu/intel/prq.c`.
+    fn reports(&self, request: &PageRequest) -> bool {
+        let sign = (request.iova as i64) << 16 >> 16 == request.iova as i64;
+        let touches = request.rights.intersects(Rights::READ | Rights::WRITE);
+        let executes = request.rights.contains(Rights::EXECUTE);
+        sign && !(request.privileged && touches)
+            && !(executes && request.rights.contains(Rights::READ))
+    }
 }
 
-fn check_invalidation(task: &Task<'_>, requests: Requests, index: u32) -> Result<(), Refusal> {
+fn load_invalidation(
+    task: &Task<'_>,
+    requests: Requests,
+    index: u32,
+) -> Result<iommu_hwpt_vtd_s1_invalidate, Refusal> {
     let whole = size_of::<iommu_hwpt_vtd_s1_invalidate>();
     let data = requests.at(index);
     let it: iommu_hwpt_vtd_s1_invalidate =
@@ -302,5 +352,5 @@ fn check_invalidation(task: &Task<'_>, requests: Requests, index: u32) -> Result
         let rule = "must be 0 when everything is meant";
         return Err(Refusal::Invalid { field: "addr", value: it.addr, rule });
     }
-    Ok(())
+    Ok(it)
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use mem::{PAGE_SIZE, PageId};
+use pt::{Prot as PageProt, Rights};
 
 use super::map::hold;
 use super::space::Owner;
@@ -11,6 +13,8 @@ use super::{Area, Ioas, Prot};
 use crate::Refusal;
 use crate::hw::PagingDomain;
 use crate::objects::ObjectId;
+use crate::physical::Physical;
+use crate::tables::Tables;
 use crate::task::Task;
 
 /// The domain of a paging hwpt, as its IOAS knows it.
@@ -27,7 +31,11 @@ pub(crate) struct DomainRef {
     pub read_only: bool,
     /// Whether the hardware records writes now.
     pub dirty_tracking: bool,
-    /// First IOVA of each table entry marked dirty.
+    /// Its tables, where devices walk any.
+    tables: Option<Arc<Tables>>,
+    /// Whether its pages are marked when they are written.
+    tracked: bool,
+    /// Without tables: first IOVA of each table entry that a test marked dirty.
     dirty: BTreeSet<u64>,
 }
 
@@ -47,10 +55,71 @@ impl Leaf {
 }
 
 impl DomainRef {
-    pub fn new(hwpt: ObjectId, domain: PagingDomain) -> Self {
+    pub fn new(
+        hwpt: ObjectId,
+        domain: PagingDomain,
+        tables: Option<Arc<Tables>>,
+        tracked: bool,
+    ) -> Self {
         let PagingDomain { page_sizes, aperture, dirty_needs_tracking, read_only, .. } = domain;
-        let (dirty_tracking, dirty) = (false, BTreeSet::new());
-        Self { hwpt, page_sizes, aperture, dirty_needs_tracking, read_only, dirty_tracking, dirty }
+        Self {
+            hwpt,
+            page_sizes,
+            aperture,
+            dirty_needs_tracking,
+            read_only,
+            dirty_tracking: false,
+            tables,
+            tracked,
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Lets the hardware record writes, or not.
+    pub fn set_dirty_tracking(&mut self, enable: bool) {
+        self.dirty_tracking = enable;
+        if let Some(tables) = &self.tables {
+            tables.set_records(enable);
+        }
+    }
+
+    /// Writes an area into the tables.
+    pub(super) fn show(
+        &self,
+        area: &Area,
+        large_pages: bool,
+        physical: &Arc<Physical>,
+    ) -> Result<(), Refusal> {
+        let (Some(tables), Some(hold)) = (&self.tables, &area.hold) else { return Ok(()) };
+        let mut rights = Rights::empty();
+        rights.set(Rights::READ, area.prot.read);
+        rights.set(Rights::WRITE, area.prot.write);
+        if rights.is_empty() {
+            return Ok(());
+        }
+        let prot = PageProt { rights, tracking: self.tracked };
+        let mut at = area.start;
+        loop {
+            // without a hole in physical addresses, and with the same size of pages in memory
+            let (address, room, block) =
+                hold.physical(area.page_at(at), physical).ok_or(Refusal::NoMemory)?;
+            let offset = area.byte_at(at) % PAGE_SIZE;
+            let last = area.last.min(at.saturating_add(room - offset - 1));
+            let block = if large_pages { block } else { PAGE_SIZE };
+            let sizes = self.page_sizes & (2 * block - 1);
+            tables.map(at..=last, address + offset, sizes, prot)?;
+            if last == area.last {
+                return Ok(());
+            }
+            at = last + 1;
+        }
+    }
+
+    /// Takes a range out of the tables, and waits for what uses it.
+    pub(super) fn hide(&self, range: RangeInclusive<u64>) {
+        if let Some(tables) = &self.tables {
+            tables.unmap(range);
+        }
     }
 
     /// The smallest page, in bytes.
@@ -115,10 +184,10 @@ impl Ioas {
             self.pin_areas(task)?;
         }
         let readable = self.areas.values().find(|area| area.prot.is_read_only());
-        match readable.filter(|_| !domain.read_only) {
-            Some(area) => Err(Refusal::ReadOnly { iova: area.start }),
-            None => Ok(()),
+        if let Some(area) = readable.filter(|_| !domain.read_only) {
+            return Err(Refusal::ReadOnly { iova: area.start });
         }
+        self.areas.values().try_for_each(|area| domain.show(area, self.large_pages, task.physical))
     }
 
     /// Pins every area, or none.
@@ -251,6 +320,12 @@ impl Ioas {
     pub fn take_dirty(&mut self, domain: usize, iova: u64, last: u64, clear: bool) -> Vec<Leaf> {
         let mut leaves = Vec::new();
         let it = &self.domains[domain];
+        if let Some(tables) = &it.tables {
+            let tells = !it.dirty_needs_tracking || it.dirty_tracking;
+            let (parts, _) = self.contiguous(iova, last);
+            let ranges = parts.into_iter().map(|(_, first, last)| first..=last);
+            return ranges.filter(|_| tells).flat_map(|it| tables.dirty(it, clear)).collect();
+        }
         if it.dirty.is_empty() || (it.dirty_needs_tracking && !it.dirty_tracking) {
             return leaves;
         }
@@ -279,6 +354,11 @@ impl Ioas {
     /// Cleans every entry of a domain.
     pub fn clean(&mut self, domain: usize) {
         self.domains[domain].dirty.clear();
+        let it = &self.domains[domain];
+        if let Some(tables) = &it.tables {
+            // the aperture can be wider than a range that tables can walk
+            self.areas.values().for_each(|area| _ = tables.dirty(area.start..=area.last, true));
+        }
     }
 
     /// The table entry that the map path would have made for `iova`.

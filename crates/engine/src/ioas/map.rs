@@ -83,11 +83,20 @@ impl Ioas {
             }
             self.check_prot(iova, prot)?;
         }
+        self.show(task, &areas)?;
         for area in areas {
             self.occupied.insert(area.start, area.last);
             self.areas.insert(area.start, area);
         }
         Ok(iova)
+    }
+
+    /// Writes areas into the tables of every domain, or of none.
+    fn show(&self, task: &Task<'_>, areas: &[Area]) -> Result<(), Refusal> {
+        let pairs = || areas.iter().flat_map(|area| self.domains.iter().map(move |it| (it, area)));
+        let shown =
+            pairs().try_for_each(|(it, area)| it.show(area, self.large_pages, task.physical));
+        shown.inspect_err(|_| pairs().for_each(|(it, area)| it.hide(area.start..=area.last)))
     }
 
     /// `iopt_insert_area`
@@ -171,6 +180,7 @@ impl Ioas {
         if let Some(area) = self.areas.remove(&start) {
             self.occupied.remove(start, area.last);
             for domain in &mut self.domains {
+                domain.hide(start..=area.last);
                 domain.forget_dirty(start, area.last);
             }
         }

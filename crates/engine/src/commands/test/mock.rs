@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use super::TestCall;
 use crate::call::{Answer, Undo, device_id};
 use crate::device::{Attachment, Device, NO_PASID};
+use crate::dma::{Caching, Reply, Requester};
 use crate::events::{FaultGroup, FaultObject, VeventqObject};
 use crate::file::Kind;
 use crate::hw::DeviceState;
@@ -70,6 +71,11 @@ fn bind(
     let mock = MockDevice::new(flags, call.task.kernel)?;
     call.task.allocate()?;
     let device = state.objects.add(Device {
+        requester: Requester::new(
+            Arc::clone(&call.context.engine.mock),
+            call.task.physical,
+            Caching::default(),
+        ),
         hw: Arc::clone(&call.context.engine.mock),
         hw_state: DeviceState::Selftest(mock),
         group: None,
@@ -152,7 +158,11 @@ pub(super) fn trigger_iopf(call: &mut TestCall<'_>) -> Result<(), Refusal> {
         addr: args.addr,
         ..Default::default()
     };
-    let group = FaultGroup { attachment: attachment.number, faults: vec![message] };
+    let group = FaultGroup {
+        attachment: attachment.number,
+        faults: vec![message],
+        reply: Reply::default(),
+    };
     state.objects.at::<FaultObject>(fault).queue.push(group);
     Ok(())
 }

@@ -2,9 +2,12 @@
 
 use profile::registers::smmuv3::*;
 use profile::{Quirk, machine};
+use pt::format::{Granule, VmsaStage1, VmsaStage2};
 use uapi::iommufd::IOMMU_HWPT_ALLOC_NEST_PARENT;
 
 use super::{Smmuv3, Stage};
+use crate::physical;
+use crate::tables::HostFormat;
 
 /// Bits of virtual address of an arm64 kernel as it is usually built (`CONFIG_ARM64_VA_BITS`).
 const KERNEL_VA_BITS: u32 = 48;
@@ -97,6 +100,47 @@ impl Smmuv3 {
                 let aarch32 = self.field(TTF) == 3 && !self.has(Quirk::SmmuInputIsOas);
                 let bits = if aarch32 { self.oas().max(40) } else { self.oas() };
                 bits.min(limit)
+            }
+        }
+    }
+
+    /// The tables of a paging domain (`arm_64_lpae_alloc_pgtable_s1`, `_s2`).
+    pub(super) fn format(&self, stage: Stage) -> HostFormat {
+        let granule = match self.page_sizes().trailing_zeros() {
+            14 => Granule::K16,
+            16 => Granule::K64,
+            _ => Granule::K4,
+        };
+        let (input_bits, address_bits) = (self.width(stage), physical::WIDTH.into());
+        let (marks, marks_dirty) = (self.tracks_dirty(), self.tracks_dirty());
+        match stage {
+            Stage::S1 => HostFormat::Stage1(VmsaStage1 {
+                granule,
+                input_bits,
+                upper: false,
+                top_byte_ignored: false,
+                address_bits,
+                marks,
+                marks_dirty,
+                unmarked_passes: false,
+                tables_grant_all: false,
+                write_or_execute: false,
+                privileged_never: false,
+            }),
+            Stage::S2 => {
+                let page = granule.order();
+                let levels = (input_bits - page).div_ceil(page - 3);
+                // 16 tables side by side spare a level
+                let spared = input_bits - page <= (page - 3) * (levels - 1) + 4;
+                HostFormat::Stage2(VmsaStage2 {
+                    granule,
+                    input_bits,
+                    top: (levels - 1 - u32::from(spared)) as u8,
+                    address_bits,
+                    marks,
+                    marks_dirty,
+                    unmarked_passes: false,
+                })
             }
         }
     }

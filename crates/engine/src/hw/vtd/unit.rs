@@ -2,9 +2,12 @@
 
 use profile::registers::vtd::*;
 use profile::{Quirk, machine};
+use pt::format::{VtdSecondStage, X86_64};
 use uapi::iommufd::{IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT};
 
-use super::{KIB4, Stage, Vtd};
+use super::{KIB4, PAGE_BITS, Stage, Vtd};
+use crate::physical;
+use crate::tables::HostFormat;
 
 const MIB2: u64 = 1 << 21;
 const GIB1: u64 = 1 << 30;
@@ -114,6 +117,28 @@ impl Vtd {
                 2 | 3 => KIB4 | MIB2 | GIB1,
                 _ => KIB4,
             },
+        }
+    }
+
+    /// The tables of a paging domain.
+    pub(super) fn format(&self, stage: Stage, width: u32) -> HostFormat {
+        let address_bits = physical::WIDTH.into();
+        match stage {
+            Stage::First => HostFormat::X86_64(X86_64 {
+                levels: if width > 48 { 5 } else { 4 },
+                address_bits,
+                gigabyte_pages: FS1GP.is_set(self.unit.cap),
+                write_protect: false,
+                extended_accessed: false,
+            }),
+            Stage::Second => HostFormat::VtdSecondStage(VtdSecondStage {
+                levels: (width - PAGE_BITS).div_ceil(9) as u8,
+                input_bits: width,
+                address_bits,
+                largest: ((self.page_sizes(stage).ilog2() - PAGE_BITS) / 9) as u8,
+                snoop: self.snoops(),
+                marks: false,
+            }),
         }
     }
 

@@ -1,0 +1,363 @@
+//! Accesses: what is cached, what is walked, what is refused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mem::PAGE_SIZE;
+use parking_lot::{Mutex, MutexGuard};
+use pt::{Access, Grant, Rights, Translation};
+
+use super::requester::{Programmed, Requester};
+use super::tlb::{Caching, Tag, TagId, Tags, Tlb};
+use crate::hw::request::Request;
+use crate::hw::{self, Denied};
+use crate::physical::{Recent, Slot};
+use crate::tables::{Path, Reach};
+
+/// Why a device does not reach memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaFault {
+    /// The IOMMU refuses: the transaction is aborted, and the fault recorded as the hardware does.
+    Refused {
+        /// The reason, as the hardware's manual counts them.
+        code: u32,
+    },
+    /// The transaction waits (SMMUv3): when [`super::Dma::wait`] for this tag gives success, it is to
+    /// be tried again.
+    Stalled {
+        /// Its tag.
+        tag: u16,
+    },
+    /// The address is translated, but nothing is there: the memory's owner is gone.
+    NoMemory,
+}
+
+/// What one thread of a device has cached.
+#[derive(Debug)]
+pub(super) struct Port {
+    caches: Mutex<Caches>,
+}
+
+/// What the structures say that lead from a requester to its tables.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub programmed: Arc<Programmed>,
+    pub context: hw::Context,
+}
+
+#[derive(Debug)]
+pub(crate) struct Caches {
+    caching: Caching,
+    /// By PASID, with which of the spaces in the IOTLB it is.
+    contexts: BTreeMap<Option<u32>, (Arc<Known>, TagId)>,
+    tags: Tags,
+    iotlb: Tlb,
+    /// Entries of guests' tables that lead to tables, by space and the part of it that they lead to.
+    paths: BTreeMap<(TagId, u64), Path>,
+    /// The device's own, by PASID.
+    atc: Tlb,
+    atc_tags: Tags,
+    recent: Recent,
+}
+
+impl Port {
+    pub fn new(caching: Caching) -> Self {
+        let caches = Caches {
+            caching,
+            contexts: BTreeMap::new(),
+            tags: Tags::default(),
+            iotlb: Tlb::new(caching),
+            paths: BTreeMap::new(),
+            atc: Tlb::new(caching),
+            atc_tags: Tags::default(),
+            recent: Recent::default(),
+        };
+        Self { caches: Mutex::new(caches) }
+    }
+
+    /// Waits for a burst that is under way.
+    pub fn lock(&self) -> MutexGuard<'_, Caches> {
+        self.caches.lock()
+    }
+}
+
+/// log2 of the bytes that a last-level table translates, at least.
+const PATH_ORDER: u32 = 21;
+const PATH_MASK: u64 = (1 << PATH_ORDER) - 1;
+/// How many paths hardware keeps.
+const PATHS: usize = 64;
+
+/// The tag of a device's own translations for a PASID.
+fn atc_tag(pasid: Option<u32>) -> Tag {
+    Tag { domain: pasid.is_some().into(), space: pasid.unwrap_or(0) }
+}
+
+pub(super) type Range = std::ops::RangeInclusive<u64>;
+
+impl Caches {
+    /// Forgets the structures that lead to tables, for some PASIDs.
+    pub fn forget_contexts(&mut self, of: &dyn Fn(Option<u32>) -> bool) {
+        self.contexts.retain(|pasid, _| !of(*pasid));
+    }
+
+    /// Forgets translations of some spaces.
+    pub fn forget(&mut self, of: &dyn Fn(&Tag) -> bool, range: Option<&Range>, leaf_only: bool) {
+        let tags = self.tags.matching(of);
+        if tags.is_empty() {
+            return;
+        }
+        self.iotlb.forget(&tags, range);
+        if !leaf_only {
+            let meets = |part: u64| {
+                let (first, last) = (part << PATH_ORDER, part << PATH_ORDER | PATH_MASK);
+                range.is_none_or(|range| first <= *range.end() && last >= *range.start())
+            };
+            self.paths.retain(|(tag, part), _| !tags.contains(tag) || !meets(*part));
+        }
+    }
+
+    /// Forgets what the device itself keeps, for some PASIDs.
+    pub fn forget_atc(&mut self, of: &dyn Fn(Option<u32>) -> bool, range: Option<&Range>) {
+        let known = |tag: &Tag| of((tag.domain != 0).then_some(tag.space));
+        let tags = self.atc_tags.matching(&known);
+        if !tags.is_empty() {
+            self.atc.forget(&tags, range);
+        }
+    }
+
+    /// The number of a space in the IOTLB; when all are taken, everything is forgotten.
+    fn number(&mut self, tag: Tag) -> TagId {
+        if let Some(number) = self.tags.number(tag) {
+            return number;
+        }
+        self.tags.clear();
+        self.iotlb.clear();
+        self.paths.clear();
+        self.contexts.clear();
+        self.tags.number(tag).unwrap_or(0)
+    }
+}
+
+/// Accesses of one device with one PASID, or without.
+#[derive(Debug)]
+pub struct Burst<'a> {
+    requester: &'a Requester,
+    caches: MutexGuard<'a, Caches>,
+    pasid: Option<u32>,
+    /// The space in the IOTLB; 0 until the structures were read.
+    tag: TagId,
+    privileged: bool,
+}
+
+impl<'a> Burst<'a> {
+    pub(super) fn new(
+        requester: &'a Requester,
+        caches: MutexGuard<'a, Caches>,
+        pasid: Option<u32>,
+    ) -> Self {
+        let tag = caches.contexts.get(&pasid).map_or(0, |(_, tag)| *tag);
+        Self { requester, caches, pasid, tag, privileged: false }
+    }
+
+    /// The accesses that follow are made with privilege, or without.
+    pub fn set_privileged(&mut self, privileged: bool) {
+        self.privileged = privileged;
+    }
+
+    /// Reads memory. What is read before a fault stays read.
+    pub fn read(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let access = self.access(Rights::READ);
+        let mut done = 0;
+        while done < to.len() {
+            let at = iova.wrapping_add(done as u64);
+            let chunk = in_page(at).min(to.len() - done);
+            let (slot, offset) = self.reach(at, access)?;
+            slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            done += chunk;
+        }
+        Ok(())
+    }
+
+    /// Writes memory. What is written before a fault stays written.
+    pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let access = self.access(Rights::WRITE);
+        let mut done = 0;
+        while done < from.len() {
+            let at = iova.wrapping_add(done as u64);
+            let chunk = in_page(at).min(from.len() - done);
+            let (slot, offset) = self.reach(at, access)?;
+            slot.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            done += chunk;
+        }
+        Ok(())
+    }
+
+    /// Reads memory in order to execute it.
+    pub fn fetch(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let access = self.access(Rights::READ | Rights::EXECUTE);
+        let mut done = 0;
+        while done < to.len() {
+            let at = iova.wrapping_add(done as u64);
+            let chunk = in_page(at).min(to.len() - done);
+            let (slot, offset) = self.reach(at, access)?;
+            slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            done += chunk;
+        }
+        Ok(())
+    }
+
+    /// Changes the word of 8 bytes at an address, a multiple of 8, in one step; gives what it was.
+    pub fn update(&mut self, iova: u64, change: impl Fn(u64) -> u64) -> Result<u64, DmaFault> {
+        let access = self.access(Rights::READ | Rights::WRITE);
+        let (slot, offset) = self.reach(iova & !7, access)?;
+        loop {
+            let mut bytes = [0; 8];
+            slot.read(offset, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
+            let old = u64::from_le_bytes(bytes);
+            if slot.swap(offset, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
+                return Ok(old);
+            }
+        }
+    }
+
+    /// Whether an address can be accessed so, without reaching for its memory.
+    pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
+        let access = self.access(rights);
+        self.reach(iova, access).map(drop)
+    }
+
+    fn access(&self, rights: Rights) -> Access {
+        let access = Access::new(rights);
+        if self.privileged { access.privileged() } else { access }
+    }
+
+    /// The memory at an address, and the offset in it.
+    #[inline]
+    fn reach(&mut self, iova: u64, access: Access) -> Result<(&Slot, u64), DmaFault> {
+        let index = match self.caches.iotlb.find(self.tag, iova, access) {
+            Some(index) if self.tag != 0 => index,
+            _ => self.miss(iova, access)?,
+        };
+        let entry = self.caches.iotlb.entry(index);
+        let slot = entry.slot.as_deref().ok_or(DmaFault::NoMemory)?;
+        Ok((slot, entry.offset + iova % PAGE_SIZE))
+    }
+
+    #[cold]
+    fn miss(&mut self, iova: u64, access: Access) -> Result<usize, DmaFault> {
+        let request = Request { pasid: self.pasid, iova, access, translation_only: false };
+        let known = self.known(&request)?;
+        // the structures may have been forgotten, and what they led to not
+        let Caches { iotlb, .. } = &mut *self.caches;
+        let found = iotlb.find(self.tag, iova, access);
+        if let Some(index) = found.or_else(|| iotlb.recall(self.tag, iova, access)) {
+            return Ok(index);
+        }
+        let translation = self
+            .translate(&known, &request)
+            .map_err(|denied| self.requester.refuse(&known.programmed, &request, denied))?;
+        let (tag, caches) = (self.tag, &mut *self.caches);
+        let physical = &self.requester.physical;
+        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
+        Ok(caches.iotlb.fill(tag, iova, &translation, memory))
+    }
+
+    /// The structures that lead to the tables, from the cache or from memory.
+    fn known(&mut self, request: &Request) -> Result<Arc<Known>, DmaFault> {
+        if let Some((known, tag)) = self.caches.contexts.get(&self.pasid) {
+            self.tag = *tag;
+            return Ok(Arc::clone(known));
+        }
+        let programmed = self.requester.programmed(self.pasid);
+        let Requester { hw, physical, .. } = self.requester;
+        let reach = Reach::new(programmed.host.as_deref(), physical, &mut self.caches.recent);
+        let context = hw.context(&programmed, request, &reach);
+        let context =
+            context.map_err(|denied| self.requester.refuse(&programmed, request, denied))?;
+        self.tag = self.caches.number(context.tag);
+        let known = Arc::new(Known { programmed, context });
+        if self.caches.caching != Caching::NeverKeep {
+            self.caches.contexts.insert(self.pasid, (Arc::clone(&known), self.tag));
+        }
+        Ok(known)
+    }
+
+    fn translate(&mut self, known: &Known, request: &Request) -> Result<Translation, Denied> {
+        let Known { programmed, context } = known;
+        let Requester { hw, physical, .. } = self.requester;
+        let Caches { caching, recent, paths, .. } = &mut *self.caches;
+        let reach = Reach::new(programmed.host.as_deref(), physical, recent);
+        // the host's own tables are never changed without an invalidation of everything
+        if programmed.guest.is_none() || *caching == Caching::NeverKeep {
+            return hw.translate(context, request, &reach);
+        }
+        let part = (self.tag, request.iova >> PATH_ORDER);
+        let reach = reach.knowing(paths.get(&part).copied().unwrap_or_default());
+        let translation = hw.translate(context, request, &reach)?;
+        if *caching == Caching::Hardware && paths.len() >= PATHS {
+            paths.pop_first();
+        }
+        paths.insert(part, reach.path());
+        Ok(translation)
+    }
+}
+
+/// Translated by the device itself (ATS).
+impl Burst<'_> {
+    /// Asks for a translation, and keeps it; gives what it grants. Nothing is granted where a page
+    /// request may help, and nothing is kept then.
+    pub fn request_translation(&mut self, iova: u64, rights: Rights) -> Result<Rights, DmaFault> {
+        let access = self.access(rights);
+        let request = Request { pasid: self.pasid, iova, access, translation_only: true };
+        let known = self.known(&request)?;
+        let translation = match self.translate(&known, &request) {
+            Ok(translation) => translation,
+            Err(denied) if denied.recoverable => return Ok(Rights::empty()),
+            Err(denied) => return Err(self.requester.refuse(&known.programmed, &request, denied)),
+        };
+        let caches = &mut *self.caches;
+        let physical = &self.requester.physical;
+        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
+        let tag = caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or(0);
+        // what was not asked for is not marked, so not granted
+        let granted = translation.grant.to(self.privileged) & (rights | Rights::READ);
+        let grant = Grant::both(granted);
+        caches.atc.fill(tag, iova, &Translation { grant, ..translation }, memory);
+        Ok(granted)
+    }
+
+    /// Reads memory by translations that the device asked for; false where it has none.
+    pub fn read_translated(&mut self, iova: u64, to: &mut [u8]) -> Result<bool, DmaFault> {
+        let Some((slot, offset)) = self.translated(iova, Rights::READ, to.len()) else {
+            return Ok(false);
+        };
+        slot.read(offset, to).map(|()| true).map_err(|_| DmaFault::NoMemory)
+    }
+
+    /// Writes memory by translations that the device asked for; false where it has none.
+    pub fn write_translated(&mut self, iova: u64, from: &[u8]) -> Result<bool, DmaFault> {
+        let Some((slot, offset)) = self.translated(iova, Rights::WRITE, from.len()) else {
+            return Ok(false);
+        };
+        slot.write(offset, from).map(|()| true).map_err(|_| DmaFault::NoMemory)
+    }
+
+    /// Memory in one page.
+    fn translated(&mut self, iova: u64, rights: Rights, len: usize) -> Option<(&Slot, u64)> {
+        let access = self.access(rights);
+        if len > in_page(iova) {
+            return None;
+        }
+        let caches = &mut *self.caches;
+        let tag = caches.atc_tags.number(atc_tag(self.pasid))?;
+        let found = caches.atc.find(tag, iova, access);
+        let index = found.or_else(|| caches.atc.recall(tag, iova, access))?;
+        let entry = caches.atc.entry(index);
+        Some((entry.slot.as_deref()?, entry.offset + iova % PAGE_SIZE))
+    }
+}
+
+/// Bytes from an address to the end of its page.
+fn in_page(at: u64) -> usize {
+    (PAGE_SIZE - at % PAGE_SIZE) as usize
+}
