@@ -96,6 +96,16 @@ impl Client {
         self.open_file(fd).ioctl(self, cmd, arg)
     }
 
+    /// `read(2)`: how many bytes.
+    pub fn read(&mut self, fd: i32, va: u64, count: u64) -> Result<u64, Errno> {
+        self.open_file(fd).read(self, va, count).map_err(|refusal| refusal.errno())
+    }
+
+    /// `write(2)`: how many bytes.
+    pub fn write(&mut self, fd: i32, va: u64, count: u64) -> Result<u64, Errno> {
+        self.open_file(fd).write(self, va, count).map_err(|refusal| refusal.errno())
+    }
+
     /// A place for data of at most a page, apart from the arguments.
     pub fn scratch(&self, bytes: &[u8]) -> u64 {
         let at = ARGUMENTS + 16 * PAGE_SIZE;

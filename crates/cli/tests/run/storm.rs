@@ -40,7 +40,7 @@ fn nothing_is_left() {
 
 /// The program of a supervisor: its first child, or none when there is none any more.
 fn first_child(pid: u32) -> Option<Pid> {
-    for _ in 0..2_000 {
+    for _ in 0..20_000 {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         if let Some(first) = children.split_ascii_whitespace().next() {
             return Pid::from_raw(first.parse().ok()?);

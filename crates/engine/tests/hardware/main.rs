@@ -8,12 +8,14 @@
 //! | [`vtd`], [`smmuv3`], [`amd`], [`riscv`] | a vendor each: what its driver answers, release by release |
 //! | [`vfio`] | VFIO character devices: binding, attaching, closing |
 //! | [`container`] | what the type1 container's calls tell of the hardware |
+//! | [`dma`] | what devices reach, and what caches keep |
 //! | [`host`] | a program on a machine: its descriptors, and one short call for each command |
 //! | [`file`] | a machine's file with values changed |
 //! | [`table`] | rows of expectations by release |
 
 mod amd;
 mod container;
+mod dma;
 mod file;
 mod host;
 mod riscv;
