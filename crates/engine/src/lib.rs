@@ -12,6 +12,8 @@
 //! | [`ioas`], [`pages`] | I/O address spaces; the memory behind mappings |
 //! | [`hwpt`], [`device`], [`viommu`], [`events`], [`access`] | the other objects |
 //! | [`hw`] | models of hardware |
+//! | [`dma`] | the door from a device to memory, and its caches |
+//! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |

@@ -15,7 +15,8 @@
 //! [`identifiers`] are the numbers by which hardware tells domains apart, of which there are few;
 //! [`requests`] are the arrays of a program's invalidations.
 //!
-//! *What it doesn't do yet*: walk tables. A device does no DMA.
+//! A model has two halves: the driver, which answers the user API, and, in its `lookup`, the hardware: what
+//! becomes of a device's [`request`]. Two [`stages`] of tables, one over the other, are the same for several.
 
 pub(crate) mod amd;
 mod identifiers;

@@ -10,8 +10,8 @@
 //! An *area* is one mapping: a range of IOVAs and a range of bytes of a `Pages`. Areas never overlap
 //! and never merge. While the IOAS has at least one domain, the pages of every area are pinned.
 //!
-//! The tables of the domains are not written out: a domain shows exactly the areas of its IOAS, so
-//! the areas themselves are walked.
+//! A domain shows exactly the areas of its IOAS: they are written into its tables ([`crate::tables`]) as
+//! they come, and taken out as they go.
 
 pub(crate) mod access;
 pub(crate) mod domains;
