@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args;
+use profile::machine::Caching;
 use profile::{Kernel, Machine};
 use supervisor::Ending;
 
@@ -26,6 +27,10 @@ pub struct Options {
     machine: String,
     #[arg(long, value_name = "KERNEL", help = kernels())]
     kernel: Option<String>,
+    /// How IOMMUs and devices cache: as hardware, never-forget (each missing invalidation shows) or
+    /// never-keep; else as the machine file says
+    #[arg(long, value_name = "WAY", value_parser = Caching::by_name)]
+    caches: Option<Caching>,
     /// Tell on standard error what happens
     #[arg(short, long)]
     verbose: bool,
@@ -59,13 +64,14 @@ pub fn run(options: Options) -> ExitCode {
     };
     let machine = load_machine(&options.machine);
     let kernel = load_kernel(options.kernel.as_deref());
-    let (machine, kernel) = match (machine, kernel) {
+    let (mut machine, kernel) = match (machine, kernel) {
         (Ok(machine), Ok(kernel)) => (machine, kernel),
         (Err(trouble), _) | (_, Err(trouble)) => {
             eprintln!("softiommu: {trouble}");
             return ExitCode::from(USAGE);
         }
     };
+    machine.caches = options.caches.unwrap_or(machine.caches);
     let ending = supervisor::run(&supervisor::Options {
         machine,
         kernel,

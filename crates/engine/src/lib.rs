@@ -55,7 +55,7 @@ use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
-pub use dma::{Answer, Burst, Caching, Dma, DmaFault, PageRequest};
+pub use dma::{Answer, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Node};
 pub use objects::ObjectId;
 pub use refusal::Refusal;
@@ -98,7 +98,7 @@ impl Engine {
             let taken = hw.is_coherent();
             taken.then(|| Function {
                 facts: Arc::new(device.clone()),
-                requester: Requester::new(Arc::clone(&hw), &physical, Caching::default()),
+                requester: Requester::new(Arc::clone(&hw), &physical, machine.caches),
                 hw,
                 isolated,
             })

@@ -30,6 +30,8 @@ pub struct Machine {
     /// Whether devices that are with VFIO have nodes below `/dev/vfio/devices`, since 6.6
     /// (`CONFIG_VFIO_DEVICE_CDEV`).
     pub vfio_device_cdev: bool,
+    /// How its IOMMUs and devices cache.
+    pub caches: Caching,
     /// Its IOMMUs.
     pub iommus: Vec<Iommu>,
     /// Its PCI devices, by rising address.
@@ -59,6 +61,28 @@ pub enum Hardware {
     Amd(Amd),
     /// RISC-V IOMMU.
     Riscv(Riscv),
+}
+
+named! {
+    /// How long the caches of IOMMUs and devices keep what nothing made them forget.
+    Caching:
+    /// As hardware: until room is needed.
+    Hardware = "hardware",
+    /// Always: each missing invalidation shows.
+    NeverForget = "never-forget",
+    /// Not at all: none shows.
+    NeverKeep = "never-keep",
+}
+
+impl Caching {
+    /// The one of a name; else what to do about the name.
+    pub fn by_name(name: &str) -> std::result::Result<Self, String> {
+        let found = Self::ALL.iter().find(|it| it.name() == name).copied();
+        found.ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|it| it.name()).collect();
+            format!("known: {}", known.join(", "))
+        })
+    }
 }
 
 named! {

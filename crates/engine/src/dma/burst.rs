@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use mem::PAGE_SIZE;
 use parking_lot::{Mutex, MutexGuard};
+use profile::machine::Caching;
 use pt::{Access, Grant, Rights, Translation};
 
 use super::requester::{Programmed, Requester};
-use super::tlb::{Caching, Tag, TagId, Tags, Tlb};
+use super::tlb::{Tag, TagId, Tags, Tlb};
 use crate::hw::request::Request;
 use crate::hw::{self, Denied};
 use crate::physical::{Recent, Slot};

@@ -24,7 +24,6 @@ use std::time::Duration;
 
 pub use burst::{Burst, DmaFault};
 pub use request::{Answer, PageRequest};
-pub use tlb::Caching;
 
 pub(crate) use burst::Caches;
 pub(crate) use request::Reply;

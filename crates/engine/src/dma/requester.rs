@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
-use profile::machine;
+use profile::machine::{self, Caching};
 
 use super::burst::{Caches, DmaFault, Port, Range};
 use super::request::{Answers, Requests};
-use super::tlb::{Caching, Tag};
+use super::tlb::Tag;
 use crate::device::NO_PASID;
 use crate::events::{FaultQueue, ViommuEvents};
 use crate::hw::request::Request;

@@ -5,21 +5,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use mem::PAGE_SIZE;
+use profile::machine::Caching;
 use pt::{Access, Grant, Translation};
 
 use crate::physical::Slot;
-
-/// How long caches keep what nobody made them forget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Caching {
-    /// As hardware: until room is needed.
-    #[default]
-    Hardware,
-    /// Always: each missing invalidation shows.
-    NeverForget,
-    /// Not at all: none shows.
-    NeverKeep,
-}
 
 /// A translation space in the cache: what hardware tags entries with.
 ///

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Amd, ArmSmmuv3, Bdf, Device, Hardware, IntelVtd, Iommu, Machine, PasidCapability, Riscv, Vendor,
+    Amd, ArmSmmuv3, Bdf, Caching, Device, Hardware, IntelVtd, Iommu, Machine, PasidCapability,
+    Riscv, Vendor,
 };
 use crate::text::{Result, Table, Value};
 
@@ -42,10 +43,17 @@ pub(super) fn read(file: &Table<'_, '_>) -> Result<Machine> {
         summary: file.need("summary")?.string()?.to_owned(),
         test_command: flag(file, "test_command", false)?,
         vfio_device_cdev: flag(file, "vfio_device_cdev", true)?,
+        caches: caches(file)?,
         iommus,
         devices: in_groups(devices)?,
         unsourced,
     })
+}
+
+fn caches(file: &Table<'_, '_>) -> Result<Caching> {
+    let Some(value) = file.get("caches") else { return Ok(Caching::Hardware) };
+    let known: Vec<_> = Caching::ALL.iter().map(|it| (it.name(), *it)).collect();
+    value.one_of("way to cache", &known)
 }
 
 /// Where an IOMMU is, if its file says.

@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use super::TestCall;
 use crate::call::{Answer, Undo, device_id};
 use crate::device::{Attachment, Device, NO_PASID};
-use crate::dma::{Caching, Reply, Requester};
+use crate::dma::{Reply, Requester};
 use crate::events::{FaultGroup, FaultObject, VeventqObject};
 use crate::file::Kind;
 use crate::hw::DeviceState;
@@ -74,7 +74,7 @@ fn bind(
         requester: Requester::new(
             Arc::clone(&call.context.engine.mock),
             call.task.physical,
-            Caching::default(),
+            call.context.engine.machine.caches,
         ),
         hw: Arc::clone(&call.context.engine.mock),
         hw_state: DeviceState::Selftest(mock),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::{Answer, PageRequest};
+use profile::machine::Caching;
 use pt::Root;
 use pt::format::X86_64;
 use uapi::Errno;
@@ -37,7 +38,14 @@ struct Process {
 
 impl Process {
     fn new() -> Self {
-        let mut guest = Guest::new(&File::of("spr").machine(), Kernel::newest());
+        Self::caching("hardware")
+    }
+
+    /// On a machine that caches in this way.
+    fn caching(caches: &str) -> Self {
+        let mut machine = File::of("spr").machine();
+        machine.caches = Caching::by_name(caches).unwrap();
+        let mut guest = Guest::new(&machine, Kernel::newest());
         let root = guest.table(&USER);
         let parent = guest.host.hwpt(NP | PA).unwrap();
         guest.host.attach(parent).unwrap();
@@ -161,6 +169,27 @@ fn stale_translations() {
             it.invalidate(addr, npages, flags);
         }
         assert_eq!(read(&dma, Some(PASID), VA), Ok(*expected), "{name}");
+    }
+}
+
+#[test]
+fn ways_to_cache() {
+    // between two reads of a page that moved, others are read that want its place
+    const CACHED_PAGES: u64 = 4096;
+    for (caches, expected) in [("hardware", 2), ("never-forget", 1), ("never-keep", 2)] {
+        let mut it = Process::caching(caches);
+        let dma = it.guest.dma();
+        it.map(VA, DATA[0]);
+        assert_eq!(read(&dma, Some(PASID), VA), Ok(1), "{caches}");
+        it.remap(VA, DATA[1]);
+        let kept = if caches == "never-keep" { 2 } else { 1 };
+        assert_eq!(read(&dma, Some(PASID), VA), Ok(kept), "{caches}");
+        for number in 1..=16 {
+            let other = VA + number * CACHED_PAGES * PAGE;
+            it.map(other, DATA[2]);
+            assert_eq!(read(&dma, Some(PASID), other), Ok(3), "{caches}");
+        }
+        assert_eq!(read(&dma, Some(PASID), VA), Ok(expected), "{caches}");
     }
 }
 
