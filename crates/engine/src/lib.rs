@@ -15,6 +15,7 @@
 //! | [`dma`] | the door from a device to memory, and its caches |
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
+//! | [`model`] | the devices behind them |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
 //!
@@ -35,6 +36,7 @@ mod file;
 mod hw;
 mod hwpt;
 mod ioas;
+mod model;
 mod objects;
 mod pages;
 mod physical;
@@ -57,7 +59,9 @@ pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Node};
+pub use model::{Bar, Model};
 pub use objects::ObjectId;
+pub use pt::Rights;
 pub use refusal::Refusal;
 pub use sysfs::{Entry, Tree};
 

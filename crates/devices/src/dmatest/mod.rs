@@ -1,0 +1,150 @@
+//! `dmatest`: a device made for tests. It makes any access that PCI knows, in the order of a script.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`spec`] | its registers |
+//! | [`script`] | operations and their outcomes |
+//! | [`latency`] | how long a completion takes |
+//! | [`registers`] | what the BAR holds |
+//! | [`worker`] | its thread |
+//!
+//! A work item is a script. Tests in the same process hand it over by [`DmaTest::run`] or
+//! [`DmaTest::start`], programs by registers; one thread makes them all, one after the other.
+//!
+//! Page faults are handled in both ways there are. With PRI, an access with page requests asks for
+//! translations first (ATS), requests the pages that are missing as one group, waits for the answer, and
+//! asks again. With stalls, the IOMMU keeps the access until it is answered, and every access is tried
+//! again then, since a device does not see that.
+//!
+//! *What it doesn't do*: raise interrupts.
+
+mod latency;
+mod registers;
+mod script;
+pub mod spec;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use engine::{Bar, Dma, Model};
+
+pub use latency::Latency;
+pub use script::{Action, Operation, Outcome, Status};
+
+use worker::{Job, Shared};
+
+/// How a device is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long completions take.
+    pub latency: Latency,
+    /// Whether it may reach memory from the start. Under VFIO the program says that.
+    pub bus_master: bool,
+}
+
+impl Default for Settings {
+    /// Completes at once, and may reach memory.
+    fn default() -> Self {
+        Self { latency: Latency::None, bus_master: true }
+    }
+}
+
+/// The device. Its thread ends with it.
+#[derive(Debug)]
+pub struct DmaTest {
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// A script under way. Dropped, the script goes on.
+#[derive(Debug)]
+pub struct Running(Receiver<Vec<Outcome>>);
+
+impl Running {
+    /// What became of each operation, in their order; none when the script is not done in time.
+    pub fn wait(&self, time: Duration) -> Option<Vec<Outcome>> {
+        self.0.recv_timeout(time).ok()
+    }
+}
+
+impl DmaTest {
+    /// A device that reaches memory so. It fails when there is no thread for it.
+    pub fn new(dma: Dma, settings: Settings) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master));
+        let worker = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("dmatest".into()).spawn(move || shared.work())?
+        };
+        Ok(Self { shared, worker: Some(worker) })
+    }
+
+    /// Makes a script, and waits for its end; what became of each operation.
+    pub fn run(&self, script: &[Operation]) -> Vec<Outcome> {
+        // the thread answers each job, and lives as long as this
+        self.start(script).0.recv().unwrap_or_default()
+    }
+
+    /// Makes a script meanwhile.
+    pub fn start(&self, script: &[Operation]) -> Running {
+        let (to, from) = channel();
+        let script = script.iter().copied().map(Some).collect();
+        self.shared.submit(Job { script, epoch: self.shared.epoch(), to: Some(to) });
+        Running(from)
+    }
+
+    /// Completions take another time from now on, until a reset.
+    pub fn set_latency(&self, latency: Latency) {
+        self.shared.set_latency(latency);
+    }
+}
+
+impl Model for DmaTest {
+    fn bar(&self, number: u32) -> Option<Bar> {
+        let bar = Bar { size: spec::BAR_SIZE, wide: true, prefetchable: false };
+        (number == 0).then_some(bar)
+    }
+
+    fn read(&self, _bar: u32, offset: u64, to: &mut [u8]) {
+        self.shared.registers.lock().read(offset, to);
+    }
+
+    fn write(&self, _bar: u32, offset: u64, from: &[u8]) {
+        let mut registers = self.shared.registers.lock();
+        let effects = registers.write(offset, from);
+        if let Some(latency) = effects.latency {
+            self.shared.set_latency(latency);
+        }
+        if let Some(script) = effects.start {
+            self.shared.submit(Job { script, epoch: self.shared.epoch(), to: None });
+        }
+        drop(registers);
+        if effects.reset {
+            self.reset();
+        }
+    }
+
+    fn set_bus_master(&self, on: bool) {
+        self.shared.set_bus_master(on);
+    }
+
+    fn reset(&self) {
+        let mut registers = self.shared.registers.lock();
+        self.shared.cancel();
+        let latency = registers.reset();
+        self.shared.set_latency(latency);
+    }
+}
+
+impl Drop for DmaTest {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if let Some(worker) = self.worker.take() {
+            // it ends at the next operation, whatever it does
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The device's thread: it takes scripts one after the other and makes their operations.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use engine::{Answer, Burst, Dma, DmaFault, PageRequest, Rights};
+use parking_lot::{Condvar, Mutex};
+
+use super::latency::{Clock, Latency};
+use super::registers::Registers;
+use super::script::{Action, Operation, Outcome, Status};
+
+const PAGE: u64 = 4096;
+
+/// How often an access is tried, and its pages asked for.
+const ATTEMPTS: u32 = 64;
+
+/// How long a wait for an answer goes on without a look at resets.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// A script under way.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Operations; none in place of nonsense.
+    pub script: Vec<Option<Operation>>,
+    pub epoch: u64,
+    /// Who gets the outcome; the registers when nobody.
+    pub to: Option<Sender<Vec<Outcome>>>,
+}
+
+/// What the thread and those who tell it what to do share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    dma: Dma,
+    /// Held while memory is accessed, so that who changes it knows that it is not any more.
+    gate: Mutex<Gate>,
+    queue: Mutex<Queue>,
+    /// Something to do, or a reset.
+    news: Condvar,
+    latency: Mutex<Clock>,
+    pub registers: Mutex<Registers>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    /// Counts resets.
+    epoch: u64,
+    bus_master: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// As in [`Gate`].
+    epoch: u64,
+    stop: bool,
+}
+
+/// What one try of an access comes to.
+enum Tried {
+    Bytes(Vec<u8>),
+    Word(u64),
+    Granted(Rights),
+    NotTranslated,
+    /// Pages that must be asked for.
+    Missing(Vec<u64>),
+}
+
+impl Shared {
+    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> Self {
+        Self {
+            dma,
+            gate: Mutex::new(Gate { epoch: 0, bus_master }),
+            queue: Mutex::default(),
+            news: Condvar::new(),
+            latency: Mutex::new(Clock::new(latency)),
+            registers: Mutex::new(Registers::new(latency)),
+        }
+    }
+
+    /// What a job that is submitted now belongs to.
+    pub fn epoch(&self) -> u64 {
+        self.gate.lock().epoch
+    }
+
+    pub fn submit(&self, job: Job) {
+        self.queue.lock().jobs.push_back(job);
+        self.news.notify_all();
+    }
+
+    pub fn set_latency(&self, latency: Latency) {
+        *self.latency.lock() = Clock::new(latency);
+    }
+
+    pub fn set_bus_master(&self, on: bool) {
+        self.gate.lock().bus_master = on;
+    }
+
+    /// Ends what is under way. When it returns, memory is not accessed any more.
+    pub fn cancel(&self) {
+        let epoch = {
+            let mut gate = self.gate.lock();
+            gate.epoch += 1;
+            gate.epoch
+        };
+        let mut queue = self.queue.lock();
+        queue.epoch = queue.epoch.max(epoch);
+        self.news.notify_all();
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.queue.lock().stop = true;
+        self.cancel();
+    }
+
+    /// The thread.
+    pub fn work(&self) {
+        while let Some(job) = self.next() {
+            let (epoch, to) = (job.epoch, job.to.clone());
+            let outcomes: Vec<_> = job.script.iter().map(|it| self.make(it, epoch)).collect();
+            self.delay(epoch);
+            match to {
+                // who does not want it any more has dropped the other end
+                Some(to) => _ = to.send(outcomes),
+                None => self.complete(epoch, &outcomes),
+            }
+        }
+    }
+
+    fn complete(&self, epoch: u64, outcomes: &[Outcome]) {
+        let mut registers = self.registers.lock();
+        if self.epoch() == epoch {
+            registers.complete(outcomes);
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.stop {
+                return None;
+            }
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            self.news.wait(&mut queue);
+        }
+    }
+
+    /// Waits as long as a completion takes, or until a reset.
+    fn delay(&self, epoch: u64) {
+        let Some(delay) = self.latency.lock().next_delay() else { return };
+        let until = Instant::now() + delay;
+        let mut queue = self.queue.lock();
+        while !queue.stop && queue.epoch <= epoch {
+            if self.news.wait_until(&mut queue, until).timed_out() {
+                return;
+            }
+        }
+    }
+
+    fn make(&self, operation: &Option<Operation>, epoch: u64) -> Outcome {
+        let Some(operation) = operation.as_ref().filter(|it| it.is_sound()) else {
+            return Outcome::of(Status::Malformed);
+        };
+        let mut outcome = Outcome::of(Status::Done);
+        if let Err(status) = self.make_sound(operation, epoch, &mut outcome) {
+            outcome.status = status;
+        }
+        outcome
+    }
+
+    fn make_sound(
+        &self,
+        operation: &Operation,
+        epoch: u64,
+        outcome: &mut Outcome,
+    ) -> Result<(), Status> {
+        match operation.action {
+            Action::RequestPage { rights, group, last } => {
+                let address = operation.address;
+                return self.request(operation, rights, epoch, outcome, group, &[address], last);
+            }
+            Action::Await { group } => return self.wait(group, operation.timeout, epoch),
+            _ => {}
+        }
+        for _ in 0..ATTEMPTS {
+            outcome.attempts += 1;
+            match self.access(operation, epoch)? {
+                Ok(Tried::Bytes(bytes)) => {
+                    outcome.bytes = bytes;
+                    return Ok(());
+                }
+                Ok(Tried::Word(word)) => {
+                    (outcome.value, outcome.bytes) = (word, word.to_le_bytes().to_vec());
+                    return Ok(());
+                }
+                Ok(Tried::Granted(rights)) => {
+                    outcome.granted = rights;
+                    return Ok(());
+                }
+                Ok(Tried::NotTranslated) => return Err(Status::NotTranslated),
+                Ok(Tried::Missing(pages)) => {
+                    let group = operation.page_requests.unwrap_or(0);
+                    let rights = operation.reach().map_or(Rights::READ, |(rights, _)| rights);
+                    // an answer that nobody waited for is none to these
+                    while self.dma.wait(group, Duration::ZERO).is_some() {}
+                    self.request(operation, rights, epoch, outcome, group, &pages, true)?;
+                    self.wait(group, operation.timeout, epoch)?;
+                }
+                Err(DmaFault::Stalled { tag }) => self.wait(tag, operation.timeout, epoch)?,
+                Err(DmaFault::Refused { code }) => return Err(Status::Refused { code }),
+                Err(DmaFault::NoMemory) => return Err(Status::NoMemory),
+            }
+        }
+        Err(Status::NotGranted)
+    }
+
+    /// Does something with memory, unless the device may not.
+    fn gated<T>(&self, epoch: u64, act: impl FnOnce(&Dma) -> T) -> Result<T, Status> {
+        let gate = self.gate.lock();
+        if gate.epoch != epoch {
+            return Err(Status::Cancelled);
+        }
+        if !gate.bus_master {
+            return Err(Status::NoBusMaster);
+        }
+        Ok(act(&self.dma))
+    }
+
+    /// Asks for pages, as one group or as a part of it.
+    #[expect(clippy::too_many_arguments, reason = "fields of a message")]
+    fn request(
+        &self,
+        operation: &Operation,
+        rights: Rights,
+        epoch: u64,
+        outcome: &mut Outcome,
+        group: u16,
+        pages: &[u64],
+        ends: bool,
+    ) -> Result<(), Status> {
+        let Operation { pasid, privileged, .. } = *operation;
+        for (index, page) in pages.iter().enumerate() {
+            let last = ends && index + 1 == pages.len();
+            let request = PageRequest { pasid, iova: *page, rights, privileged, group, last };
+            self.gated(epoch, |dma| dma.request_page(request))?;
+            outcome.requests += 1;
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer that lets the device go on.
+    fn wait(&self, tag: u16, time: Duration, epoch: u64) -> Result<(), Status> {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.dma.wait(tag, left.min(SLICE)) {
+                Some(Answer::Success) => return Ok(()),
+                Some(Answer::Invalid) => return Err(Status::AnsweredInvalid),
+                None if self.epoch() != epoch => return Err(Status::Cancelled),
+                None if left.is_zero() => return Err(Status::TimedOut),
+                None => {}
+            }
+        }
+    }
+
+    fn access(&self, operation: &Operation, epoch: u64) -> Result<Result<Tried, DmaFault>, Status> {
+        self.gated(epoch, |dma| {
+            dma.burst(operation.pasid, |burst| {
+                burst.set_privileged(operation.privileged);
+                match operation.page_requests {
+                    None => access(operation, burst),
+                    Some(_) => access_translated(operation, burst),
+                }
+            })
+        })
+    }
+}
+
+fn access(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFault> {
+    let address = operation.address;
+    let room = |size: u32| vec![0; size as usize];
+    Ok(match operation.action {
+        Action::Read { size } => {
+            let mut bytes = room(size);
+            burst.read(address, &mut bytes)?;
+            Tried::Bytes(bytes)
+        }
+        Action::Fetch { size } => {
+            let mut bytes = room(size);
+            burst.fetch(address, &mut bytes)?;
+            Tried::Bytes(bytes)
+        }
+        Action::Write { size, pattern } => {
+            burst.write(address, &repeat(pattern, size))?;
+            Tried::Bytes(Vec::new())
+        }
+        Action::AtomicAdd { addend } => {
+            Tried::Word(burst.update(address, |word| word.wrapping_add(addend))?)
+        }
+        Action::Translate { rights } => Tried::Granted(burst.request_translation(address, rights)?),
+        Action::ReadTranslated { size } => {
+            let mut bytes = room(size);
+            match burst.read_translated(address, &mut bytes)? {
+                true => Tried::Bytes(bytes),
+                false => Tried::NotTranslated,
+            }
+        }
+        Action::WriteTranslated { size, pattern } => {
+            match burst.write_translated(address, &repeat(pattern, size))? {
+                true => Tried::Bytes(Vec::new()),
+                false => Tried::NotTranslated,
+            }
+        }
+        Action::RequestPage { .. } | Action::Await { .. } => Tried::NotTranslated,
+    })
+}
+
+/// Asks for translations, and accesses memory by them when all are there.
+fn access_translated(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFault> {
+    let Some((rights, size)) = operation.reach() else { return access(operation, burst) };
+    let mut missing = Vec::new();
+    for (at, _) in pages(operation.address, size) {
+        if !burst.request_translation(at, rights)?.contains(rights) {
+            missing.push(at);
+        }
+    }
+    if !missing.is_empty() {
+        return Ok(Tried::Missing(missing));
+    }
+    let mut bytes = match operation.action {
+        Action::Read { size } => vec![0; size as usize],
+        Action::Write { size, pattern } => repeat(pattern, size),
+        _ => return access(operation, burst),
+    };
+    let mut done = 0;
+    for (at, length) in pages(operation.address, size) {
+        let part = &mut bytes[done..done + length];
+        let kept = match operation.action {
+            Action::Read { .. } => burst.read_translated(at, part)?,
+            _ => burst.write_translated(at, part)?,
+        };
+        if !kept {
+            // it had no room for the translation, or was made to forget it
+            return access(operation, burst);
+        }
+        done += length;
+    }
+    let reads = matches!(operation.action, Action::Read { .. });
+    Ok(Tried::Bytes(if reads { bytes } else { Vec::new() }))
+}
+
+/// A range in parts of one page each: address and bytes.
+fn pages(address: u64, size: u32) -> impl Iterator<Item = (u64, usize)> {
+    let end = address + u64::from(size);
+    let mut at = address;
+    std::iter::from_fn(move || {
+        let next = (at | (PAGE - 1)).saturating_add(1).min(end);
+        let part = (at < end).then_some((at, (next - at) as usize));
+        at = next;
+        part
+    })
+}
+
+fn repeat(pattern: u64, size: u32) -> Vec<u8> {
+    pattern.to_le_bytes().iter().copied().cycle().take(size as usize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_in_pages() {
+        let parts = |address, size| pages(address, size).collect::<Vec<_>>();
+        assert_eq!(parts(0x1000, 0), []);
+        assert_eq!(parts(0xfff, 2), [(0xfff, 1), (0x1000, 1)]);
+        assert_eq!(parts(0x1000, 0x2001), [(0x1000, 0x1000), (0x2000, 0x1000), (0x3000, 1)]);
+        assert_eq!(parts(u64::MAX - 8, 8), [(u64::MAX - 8, 8)]);
+        assert_eq!(repeat(0x0807_0605_0403_0201, 10), [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]);
+    }
+}

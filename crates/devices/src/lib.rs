@@ -1,0 +1,12 @@
+//! Software PCI functions: what stands behind a VFIO device.
+//!
+//! A device reaches memory only by its [`engine::Dma`], works in threads of its own, and is seen by
+//! programs through [`engine::Model`]: regions of registers, and reset.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`dmatest`] | a device for tests: any access, by script |
+
+#![forbid(unsafe_code)]
+
+pub mod dmatest;

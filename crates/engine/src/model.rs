@@ -1,0 +1,38 @@
+//! What a VFIO function does: its registers and its reset.
+
+use std::fmt;
+
+/// The device behind a VFIO function. It works in threads of its own, and nothing here may wait for the
+/// program.
+///
+/// Accesses come as the bus brings them: of 1, 2, 4 or 8 bytes, on a multiple of their size, inside of a
+/// BAR. Whatever a program writes has some answer.
+pub trait Model: Send + Sync + fmt::Debug {
+    /// A BAR, by its number from 0 to 5; none when the device has no such. It never changes.
+    fn bar(&self, number: u32) -> Option<Bar>;
+
+    /// Reads registers.
+    fn read(&self, bar: u32, offset: u64, to: &mut [u8]);
+
+    /// Writes registers.
+    fn write(&self, bar: u32, offset: u64, from: &[u8]);
+
+    /// Whether the device may reach memory (PCI's bus master enable). It may not before it is told so;
+    /// when it is told that it may not, it does not from then on.
+    fn set_bus_master(&self, on: bool);
+
+    /// Function-level reset: when it returns, the device is as it was first, and accesses memory no more
+    /// for what it was told before. Bus mastering is not its own, and stays as it is.
+    fn reset(&self);
+}
+
+/// Memory of a device, as it asks the system to place it (PCI 7.5.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// Bytes, a power of two of 16 at least.
+    pub size: u64,
+    /// Whether it may be anywhere. Such a BAR takes the place of the next one, too.
+    pub wide: bool,
+    /// Whether reads have no side effects.
+    pub prefetchable: bool,
+}
