@@ -105,6 +105,7 @@ impl File {
         match &*self.0 {
             Kind::Fault(file) => file.queue.read(caller, va, count),
             Kind::Vevent(file) => file.queue.read(caller, va, count),
+            Kind::Vfio(file) => file.read(caller, va, count, None),
             _ => Err(Refusal::NoOperation { operation: "read" }),
         }
     }
@@ -113,6 +114,41 @@ impl File {
     pub fn write(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
         match &*self.0 {
             Kind::Fault(file) => file.queue.write(caller, va, count),
+            Kind::Vfio(file) => file.write(caller, va, count, None),
+            _ => Err(Refusal::NoOperation { operation: "write" }),
+        }
+    }
+
+    /// Whether it has positions, so that `pread(2)` and `pwrite(2)` are no `ESPIPE`: files of device
+    /// nodes have, others are made without (`FMODE_PREAD`).
+    pub fn has_positions(&self) -> bool {
+        matches!(&*self.0, Kind::Iommu(_) | Kind::Vfio(_))
+    }
+
+    /// `pread(2)` of at most `count` bytes to the caller's address `va`.
+    pub fn read_at(
+        &self,
+        caller: &mut dyn Caller,
+        va: u64,
+        count: u64,
+        at: u64,
+    ) -> Result<u64, Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.read(caller, va, count, Some(at)),
+            _ => Err(Refusal::NoOperation { operation: "read" }),
+        }
+    }
+
+    /// `pwrite(2)` of `count` bytes from the caller's address `va`.
+    pub fn write_at(
+        &self,
+        caller: &mut dyn Caller,
+        va: u64,
+        count: u64,
+        at: u64,
+    ) -> Result<u64, Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.write(caller, va, count, Some(at)),
             _ => Err(Refusal::NoOperation { operation: "write" }),
         }
     }
@@ -127,7 +163,7 @@ impl File {
     ) -> Result<(Arc<SharedFile>, u64), Refusal> {
         match &*self.0 {
             Kind::Iommu(context) => context.mmap(offset, length, shared, exec),
-            Kind::Vfio(file) if !file.is_bound() => Err(Refusal::NotBound),
+            Kind::Vfio(file) => Err(file.mmap(offset)),
             _ => Err(Refusal::NoOperation { operation: "mmap" }),
         }
     }

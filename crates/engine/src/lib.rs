@@ -15,7 +15,7 @@
 //! | [`dma`] | the door from a device to memory, and its caches |
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
-//! | [`model`] | the devices behind them |
+//! | [`function`], [`model`] | their regions and reset; the devices behind them |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
 //!
@@ -33,6 +33,7 @@ mod device;
 mod dma;
 mod events;
 mod file;
+mod function;
 mod hw;
 mod hwpt;
 mod ioas;
@@ -52,7 +53,6 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
-use profile::machine::Device;
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
@@ -67,11 +67,12 @@ pub use sysfs::{Entry, Tree};
 
 use context::Context;
 use dma::Requester;
+use function::Function;
 use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
 use physical::Physical;
-use vfio::{Function, Owners, VfioFile};
+use vfio::{Owners, VfioFile};
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
 #[derive(Debug)]
@@ -94,20 +95,20 @@ impl Engine {
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
         let models = hw::models(machine, kernel);
         let physical = Arc::default();
-        let function = |device: &Device| {
-            let index = device.iommu?;
-            let hw = Arc::clone(models[index].as_ref()?);
-            let isolated = machine.iommus[index].interrupt_remapping;
+        let mut functions = Vec::new();
+        for device in &machine.devices {
+            let Some((index, Some(hw))) = device.iommu.map(|index| (index, &models[index])) else {
+                continue;
+            };
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
-            let taken = hw.is_coherent();
-            taken.then(|| Function {
-                facts: Arc::new(device.clone()),
-                requester: Requester::new(Arc::clone(&hw), &physical, machine.caches),
-                hw,
-                isolated,
-            })
-        };
-        let functions = machine.devices.iter().filter_map(function).collect();
+            if hw.is_coherent() {
+                let requester = Requester::new(Arc::clone(hw), &physical, Caching::default());
+                let isolated = machine.iommus[index].interrupt_remapping;
+                let facts = Arc::new(device.clone());
+                let number = functions.len();
+                functions.push(Function::new(number, facts, Arc::clone(hw), isolated, requester));
+            }
+        }
         Arc::new(Self {
             kernel,
             mock: Arc::new(Selftest { kernel }),
@@ -133,6 +134,12 @@ impl Engine {
     /// The way to memory of the PCI function that VFIO knows by a number; none when there is no such.
     pub fn dma(&self, number: usize) -> Option<Dma> {
         self.functions.get(number).map(|function| Dma::new(&function.requester))
+    }
+
+    /// Puts a device behind the PCI function that VFIO knows by a number; false when there is no such
+    /// function, or one behind it already.
+    pub fn plug(&self, number: usize, model: Arc<dyn Model>) -> bool {
+        self.functions.get(number).is_some_and(|function| function.plug(model))
     }
 
     /// `open(2)` of a device node.

@@ -3,8 +3,9 @@
 //! An open device does nothing before it is bound to an iommufd. Bound, it is attached to page tables of
 //! that iommufd, itself and by PASID. A device, and its whole IOMMU group, has one owner at a time.
 //!
-//! *What it doesn't do yet*: everything of a device that is not about the IOMMU: regions, interrupts,
-//! reset, features.
+//! Its regions are parts of the file, see [`crate::function`].
+//!
+//! *What it doesn't do yet*: interrupts, features, mapping of regions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -17,25 +18,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::context::Context;
 use crate::device::{Device, NO_PASID};
-use crate::dma::Requester;
 use crate::file::Kind;
-use crate::hw::{DeviceState, Hardware, PciState};
+use crate::function::Function;
+use crate::hw::{DeviceState, PciState};
 use crate::objects::ObjectId;
 use crate::state::PtMode;
 use crate::task::{Task, load_struct};
 use crate::{Caller, Engine, Refusal};
 
 const MINUS_EINVAL: u32 = (-Errno::EINVAL.code()).cast_unsigned();
-
-/// A PCI function that programs may have.
-#[derive(Debug)]
-pub(crate) struct Function {
-    pub facts: Arc<profile::machine::Device>,
-    pub hw: Arc<dyn Hardware>,
-    /// Whether its interrupt messages reach only its own interrupts.
-    pub isolated: bool,
-    pub requester: Arc<Requester>,
-}
 
 /// Who has which device.
 #[derive(Debug, Default)]
@@ -72,6 +63,8 @@ pub(crate) struct VfioFile {
     engine: Arc<Engine>,
     index: usize,
     bound: Mutex<Option<Bound>>,
+    /// Of `read(2)` and `write(2)`.
+    position: Mutex<u64>,
 }
 
 /// A device under an iommufd.
@@ -85,7 +78,7 @@ struct Bound {
 
 impl VfioFile {
     pub fn new(engine: Arc<Engine>, index: usize) -> Self {
-        Self { engine, index, bound: Mutex::default() }
+        Self { engine, index, bound: Mutex::default(), position: Mutex::default() }
     }
 
     /// `vfio_device_fops_unl_ioctl`
@@ -100,13 +93,93 @@ impl VfioFile {
         match cmd {
             VFIO_DEVICE_ATTACH_IOMMUFD_PT => bound.attach(&mut task, arg).map(|()| 0),
             VFIO_DEVICE_DETACH_IOMMUFD_PT => bound.detach(&task, arg).map(|()| 0),
+            VFIO_DEVICE_GET_INFO => self.info(&task, arg).map(|()| 0),
+            VFIO_DEVICE_GET_REGION_INFO => self.region_info(&task, arg).map(|()| 0),
+            VFIO_DEVICE_GET_IRQ_INFO => self.irq_info(&task, arg).map(|()| 0),
+            VFIO_DEVICE_RESET => {
+                self.function().reset();
+                Ok(0)
+            }
             _ => Err(Refusal::UnknownCommand { cmd }),
         }
     }
 
-    /// Whether it is bound; before, the file has no other operation.
-    pub fn is_bound(&self) -> bool {
-        self.bound.lock().is_some()
+    /// `vfio_device_fops_read`; `at` is the position of `pread(2)`.
+    pub fn read(
+        &self,
+        caller: &dyn Caller,
+        va: u64,
+        count: u64,
+        at: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        self.check_bound()?;
+        let memory = &**caller.memory();
+        self.positioned(at, |at| self.function().read(memory, va, count, at))
+    }
+
+    /// `vfio_device_fops_write`; `at` is the position of `pwrite(2)`.
+    pub fn write(
+        &self,
+        caller: &dyn Caller,
+        va: u64,
+        count: u64,
+        at: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        self.check_bound()?;
+        let memory = &**caller.memory();
+        self.positioned(at, |at| self.function().write(memory, va, count, at))
+    }
+
+    /// Makes a transfer at a position, or at the file's own, which moves on with it.
+    fn positioned(
+        &self,
+        at: Option<u64>,
+        transfer: impl FnOnce(u64) -> Result<u64, Refusal>,
+    ) -> Result<u64, Refusal> {
+        if let Some(at) = at {
+            return transfer(at);
+        }
+        // two transfers at the file's position come one after the other (f_pos_lock)
+        let mut position = self.position.lock();
+        let done = transfer(*position)?;
+        *position += done;
+        Ok(done)
+    }
+
+    /// `mmap(2)` (`vfio_pci_core_mmap`): no region can be mapped.
+    pub fn mmap(&self, offset: u64) -> Refusal {
+        let rule = "the region cannot be mapped";
+        match self.check_bound() {
+            Ok(()) => Refusal::Invalid { field: "offset", value: offset, rule },
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Before it is bound, the file has no other operation.
+    fn check_bound(&self) -> Result<(), Refusal> {
+        self.bound.lock().as_ref().map(|_| ()).ok_or(Refusal::NotBound)
+    }
+
+    fn info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+        const MIN: usize = std::mem::offset_of!(vfio_device_info, cap_offset);
+        let asked: vfio_device_info = load(&**task.memory(), arg, MIN, MIN)?;
+        let info = vfio_device_info { argsz: asked.argsz, ..self.function().info() };
+        let told = &info.as_bytes()[..size_of_val(&info).min(asked.argsz as usize)];
+        task.memory().write(arg, told).map_err(Refusal::bad("argument"))
+    }
+
+    fn region_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+        const WHOLE: usize = size_of::<vfio_region_info>();
+        let mut info: vfio_region_info = load(&**task.memory(), arg, WHOLE, WHOLE)?;
+        (info.flags, info.size, info.offset) = self.function().region(info.index)?;
+        task.store(arg, &info, "argument")
+    }
+
+    fn irq_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+        const WHOLE: usize = size_of::<vfio_irq_info>();
+        let mut info: vfio_irq_info = load(&**task.memory(), arg, WHOLE, WHOLE)?;
+        (info.flags, info.count) = self.function().interrupts(info.index)?;
+        task.store(arg, &info, "argument")
     }
 
     fn function(&self) -> &Function {
@@ -166,8 +239,10 @@ impl VfioFile {
         });
         state.objects.hold(device);
         state.objects.publish(device);
+        function.enable();
         let at = arg.wrapping_add(std::mem::offset_of!(vfio_device_bind_iommufd, out_devid) as u64);
         if let Err(refusal) = context.task(caller).store(at, &device.0, "argument") {
+            function.disable();
             state.unbind(device);
             owners.release(self.index, group);
             return Err(refusal);
@@ -343,6 +418,7 @@ fn check_flags(flags: u32, known: u32) -> Result<(), Refusal> {
 impl Drop for VfioFile {
     fn drop(&mut self) {
         let Some(mut bound) = self.bound.get_mut().take() else { return };
+        self.function().disable();
         {
             let mut state = bound.context.state.lock();
             for pasid in std::mem::take(&mut bound.pasids) {

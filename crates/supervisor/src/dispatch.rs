@@ -104,15 +104,24 @@ impl Task<'_> {
     fn on_engine(&self, caller: &mut Remote<'_>, file: &File, operation: Operation) -> Answer {
         match operation {
             Operation::Ioctl { cmd, arg } => answer(file.ioctl(caller, cmd, arg)),
-            // the files of the engine have no position
-            Operation::Read { at: Some(_), .. } | Operation::Write { at: Some(_), .. } => {
+            Operation::Read { at: Some(_), .. } | Operation::Write { at: Some(_), .. }
+                if !file.has_positions() =>
+            {
                 refused(Errno::ESPIPE)
             }
-            Operation::Read { buffer, .. } => self.each(buffer, |va, count| {
-                answer(file.read(caller, va, count).map(u64::cast_signed))
+            Operation::Read { buffer, at } => self.each(buffer, at, |va, count, at| {
+                let done = match at {
+                    None => file.read(caller, va, count),
+                    Some(at) => file.read_at(caller, va, count, at),
+                };
+                answer(done.map(u64::cast_signed))
             }),
-            Operation::Write { buffer, .. } => self.each(buffer, |va, count| {
-                answer(file.write(caller, va, count).map(u64::cast_signed))
+            Operation::Write { buffer, at } => self.each(buffer, at, |va, count, at| {
+                let done = match at {
+                    None => file.write(caller, va, count),
+                    Some(at) => file.write_at(caller, va, count, at),
+                };
+                answer(done.map(u64::cast_signed))
             }),
             Operation::Mmap { offset, length, prot, flags } => {
                 self.mmap(caller, file, (offset, length), prot, flags)
@@ -147,10 +156,16 @@ impl Task<'_> {
         }
     }
 
-    /// Makes a transfer of one buffer, or of each of an array until one is not filled.
-    fn each(&self, buffer: Buffer, mut transfer: impl FnMut(u64, u64) -> Answer) -> Answer {
+    /// Makes a transfer of one buffer, or of each of an array until one is not filled. A position moves
+    /// on with them.
+    fn each(
+        &self,
+        buffer: Buffer,
+        at: Option<u64>,
+        mut transfer: impl FnMut(u64, u64, Option<u64>) -> Answer,
+    ) -> Answer {
         let (va, count) = match buffer {
-            Buffer::Plain { va, count } => return transfer(va, count),
+            Buffer::Plain { va, count } => return transfer(va, count, at),
             Buffer::Vector { va, count } => (va, count),
         };
         if count > IOV_MAX {
@@ -160,14 +175,15 @@ impl Task<'_> {
         if self.space.read(va, &mut bytes).is_err() {
             return refused(Errno::EFAULT);
         }
-        let mut total = 0;
+        let mut total = 0_i64;
         for vector in bytes.chunks_exact(16) {
             let word = |at: usize| {
                 let mut word = [0; 8];
                 word.copy_from_slice(&vector[at..at + 8]);
                 u64::from_ne_bytes(word)
             };
-            let done = transfer(word(0), word(8));
+            let at = at.map(|at| at.saturating_add(total.cast_unsigned()));
+            let done = transfer(word(0), word(8), at);
             match done.verdict() {
                 wire::message::Verdict::Done => total += done.value,
                 _ if total == 0 => return done,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use devices::dmatest::{DmaTest, Settings};
 use engine::{Engine, Entry};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -86,6 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
         let (program, pid, kernel) = (program.display(), child.id(), options.kernel);
         eprintln!("softiommu: {program} ({pid}) on machine {} with Linux {kernel}", machine.name);
     }
+    plug_devices(&shared.engine).doing("starting a thread")?;
     {
         let shared = Arc::clone(&shared);
         thread::Builder::new()
@@ -95,6 +97,18 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let ending = Life { shared: &shared, child, events, ending: None }.live();
     report(&shared, ending, &program, options.verbose);
     Ok(ending)
+}
+
+/// Puts a device behind each PCI function of the machine. Each has a thread, which must not see the
+/// signals that are blocked before.
+fn plug_devices(engine: &Engine) -> std::io::Result<()> {
+    let settings = Settings { bus_master: false, ..Settings::default() };
+    let mut number = 0;
+    while let Some(dma) = engine.dma(number) {
+        engine.plug(number, Arc::new(DmaTest::new(dma, settings)?));
+        number += 1;
+    }
+    Ok(())
 }
 
 /// A program's life, watched by the first thread.

@@ -1,7 +1,6 @@
 //! The parts of `include/uapi/linux/vfio.h` that an iommufd and its devices answer.
 //!
-//! [`device`] has the calls of a character device that concern an iommufd; the rest is the type1
-//! container. An iommufd takes these calls beside its own, on the IOAS that `IOMMU_VFIO_IOAS` chose or the
+//! [`device`] has the calls of a character device; the rest is the type1 container. An iommufd takes these calls beside its own, on the IOAS that `IOMMU_VFIO_IOAS` chose or the
 //! first group brought. As in iommufd the ioctl number holds no size; here `argsz` in the struct
 //! does, and what it must reach is fixed per call.
 //!
@@ -15,7 +14,7 @@
 //! | `VFIO_IOMMU_UNMAP_DMA` | [`vfio_iommu_type1_dma_unmap`] | 0 |
 //! | `VFIO_IOMMU_DIRTY_PAGES` and others | - | `ENOTTY` |
 //!
-//! **What it doesn't do:** groups, regions and interrupts, and the type1 structs that an iommufd never answers
+//! **What it doesn't do:** groups, interrupts and features, and the type1 structs that an iommufd never answers
 //! (migration capability, dirty bitmaps).
 
 #![allow(non_camel_case_types, non_upper_case_globals)] // the header's spelling

@@ -86,7 +86,11 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_DEVICE_BIND_IOMMUFD",      "6.6", "Put a device under an iommufd", Status::Works),
     ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "6.6", "Attach it, or since 6.15 one of its PASIDs, to a page table", Status::Works),
     ("VFIO_DEVICE_DETACH_IOMMUFD_PT", "6.6", "Attach it, or one of its PASIDs, to nothing", Status::Works),
-    ("other `VFIO_DEVICE_*`",         "",    "Regions, interrupts, reset, features", Status::Not),
+    ("VFIO_DEVICE_GET_INFO",          "6.2", "What kind of device it is", Status::Works),
+    ("VFIO_DEVICE_GET_REGION_INFO",   "6.2", "Where a region is in the file", Status::Partly("read and written, not mapped; configuration space has no capabilities yet")),
+    ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Partly("no device has interrupts yet")),
+    ("VFIO_DEVICE_RESET",             "6.2", "Reset the device", Status::Works),
+    ("other `VFIO_DEVICE_*`",         "",    "Interrupts, features, hot reset", Status::Not),
     ("groups and containers",         "",    "`/dev/vfio/GROUP`, `VFIO_SET_CONTAINER`", Status::Not),
 ];
 

@@ -1,7 +1,12 @@
-//! VFIO character devices, `/dev/vfio/devices/vfioN`: binding to an iommufd and attaching.
+//! VFIO character devices, `/dev/vfio/devices/vfioN`: binding to an iommufd and attaching, and the device
+//! itself.
 //!
 //! | ioctl | argument | answer |
 //! |---|---|---|
+//! | `VFIO_DEVICE_GET_INFO` | [`vfio_device_info`] | kinds and numbers of regions and interrupts |
+//! | `VFIO_DEVICE_GET_REGION_INFO` | [`vfio_region_info`] | where a region is in the file |
+//! | `VFIO_DEVICE_GET_IRQ_INFO` | [`vfio_irq_info`] | how many interrupts of a kind there are |
+//! | `VFIO_DEVICE_RESET` | - | 0 |
 //! | `VFIO_DEVICE_BIND_IOMMUFD` | [`vfio_device_bind_iommufd`] | the device's ID in the iommufd |
 //! | `VFIO_DEVICE_ATTACH_IOMMUFD_PT` | [`vfio_device_attach_iommufd_pt`] | the hwpt used |
 //! | `VFIO_DEVICE_DETACH_IOMMUFD_PT` | [`vfio_device_detach_iommufd_pt`] | 0 |
@@ -41,6 +46,18 @@ impl Argument for vfio_device_detach_iommufd_pt {
     const SIZES: &'static [(Generation, usize)] = &[(Generation::V6_6, 8), (Generation::V6_15, 12)];
 }
 
+impl Argument for vfio_device_info {
+    const SIZES: &'static [(Generation, usize)] = &[(Generation::V6_2, 20), (Generation::V6_6, 24)];
+}
+
+/// Ioctl number of [`vfio_device_info`].
+pub const VFIO_DEVICE_GET_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 7);
+/// Ioctl number of [`vfio_region_info`].
+pub const VFIO_DEVICE_GET_REGION_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 8);
+/// Ioctl number of [`vfio_irq_info`].
+pub const VFIO_DEVICE_GET_IRQ_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 9);
+/// Ioctl number: reset the function.
+pub const VFIO_DEVICE_RESET: u32 = _IO(VFIO_TYPE, VFIO_BASE + 11);
 /// Ioctl number of [`vfio_device_bind_iommufd`].
 pub const VFIO_DEVICE_BIND_IOMMUFD: u32 = _IO(VFIO_TYPE, VFIO_BASE + 18);
 /// Ioctl number of [`vfio_device_attach_iommufd_pt`].
@@ -120,3 +137,110 @@ pub struct vfio_device_detach_iommufd_pt {
 
 /// Detach flag: `pasid` is valid. Since 6.15.
 pub const VFIO_DEVICE_DETACH_PASID: u32 = 1 << 0;
+
+/// Argument of `VFIO_DEVICE_GET_INFO`: what kind of device it is.
+///
+/// Layout: 24 bytes, since 6.6; 20 before. At least the 16 up to `num_irqs` are needed.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in, out | `EINVAL` below 16; answers the size with capabilities, where there are any |
+/// | `flags` | out | `VFIO_DEVICE_FLAGS_*` |
+/// | `num_regions`, `num_irqs` | out | one more than the highest index |
+/// | `cap_offset` | out | of the first capability, 0 where there is none |
+/// | `pad` | - | 0 |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_info {
+    pub argsz: u32,
+    pub flags: u32,
+    pub num_regions: u32,
+    pub num_irqs: u32,
+    pub cap_offset: u32,
+    pub pad: u32,
+}
+
+/// Device flag: it can be reset.
+pub const VFIO_DEVICE_FLAGS_RESET: u32 = 1 << 0;
+/// Device flag: it is a PCI function.
+pub const VFIO_DEVICE_FLAGS_PCI: u32 = 1 << 1;
+
+/// Argument of `VFIO_DEVICE_GET_REGION_INFO`: a region, which is a part of the file.
+///
+/// Layout: 32 bytes, all needed.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in, out | `EINVAL` below 32; answers the size with capabilities, where there are any |
+/// | `flags` | out | `VFIO_REGION_INFO_FLAG_*` |
+/// | `index` | in | `EINVAL` when there is no such region |
+/// | `cap_offset` | out | of the first capability; as it was where there is none |
+/// | `size` | out | in bytes, 0 where nothing is |
+/// | `offset` | out | in the file |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_region_info {
+    pub argsz: u32,
+    pub flags: u32,
+    pub index: u32,
+    pub cap_offset: u32,
+    pub size: u64,
+    pub offset: u64,
+}
+
+/// Region flag: it can be read.
+pub const VFIO_REGION_INFO_FLAG_READ: u32 = 1 << 0;
+/// Region flag: it can be written.
+pub const VFIO_REGION_INFO_FLAG_WRITE: u32 = 1 << 1;
+
+/// Region of a PCI function: its first BAR. The others follow.
+pub const VFIO_PCI_BAR0_REGION_INDEX: u32 = 0;
+/// Region of a PCI function: its last BAR.
+pub const VFIO_PCI_BAR5_REGION_INDEX: u32 = 5;
+/// Region of a PCI function: its expansion ROM.
+pub const VFIO_PCI_ROM_REGION_INDEX: u32 = 6;
+/// Region of a PCI function: its configuration space.
+pub const VFIO_PCI_CONFIG_REGION_INDEX: u32 = 7;
+/// Region of a PCI function: the addresses of VGA.
+pub const VFIO_PCI_VGA_REGION_INDEX: u32 = 8;
+/// How many regions a PCI function has.
+pub const VFIO_PCI_NUM_REGIONS: u32 = 9;
+
+/// Argument of `VFIO_DEVICE_GET_IRQ_INFO`: a kind of interrupt.
+///
+/// Layout: 16 bytes, all needed.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 16 |
+/// | `flags` | out | `VFIO_IRQ_INFO_*` |
+/// | `index` | in | `EINVAL` when there is no such kind |
+/// | `count` | out | how many there are |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_irq_info {
+    pub argsz: u32,
+    pub flags: u32,
+    pub index: u32,
+    pub count: u32,
+}
+
+/// Interrupt flag: it can be told through an eventfd.
+pub const VFIO_IRQ_INFO_EVENTFD: u32 = 1 << 0;
+/// Interrupt flag: it can be masked.
+pub const VFIO_IRQ_INFO_MASKABLE: u32 = 1 << 1;
+/// Interrupt flag: it is masked when it comes.
+pub const VFIO_IRQ_INFO_AUTOMASKED: u32 = 1 << 2;
+/// Interrupt flag: how many of them are used cannot be changed while they are.
+pub const VFIO_IRQ_INFO_NORESIZE: u32 = 1 << 3;
+
+/// Interrupts of a PCI function: its pin.
+pub const VFIO_PCI_INTX_IRQ_INDEX: u32 = 0;
+/// How many kinds of interrupts a PCI function has.
+pub const VFIO_PCI_NUM_IRQS: u32 = 5;

@@ -337,6 +337,7 @@ facts! {
         vfio_device_bind_iommufd { argsz, flags, iommufd, out_devid, token_uuid_ptr }
         vfio_device_attach_iommufd_pt { argsz, flags, pt_id, pasid }
         vfio_device_detach_iommufd_pt { argsz, flags, pasid }
+        vfio_device_info { argsz, flags, num_regions, num_irqs, cap_offset, pad }
     }
     data {
         vfio_iommu_type1_info { argsz, flags, iova_pgsizes, cap_offset, pad }
@@ -346,6 +347,8 @@ facts! {
         vfio_iommu_type1_info_dma_avail { header, avail }
         vfio_iommu_type1_dma_map { argsz, flags, vaddr, iova, size }
         vfio_iommu_type1_dma_unmap { argsz, flags, iova, size }
+        vfio_region_info { argsz, flags, index, cap_offset, size, offset }
+        vfio_irq_info { argsz, flags, index, count }
     }
     constants {
         VFIO_TYPE
@@ -357,6 +360,26 @@ facts! {
         VFIO_IOMMU_GET_INFO
         VFIO_IOMMU_MAP_DMA
         VFIO_IOMMU_UNMAP_DMA
+        VFIO_DEVICE_GET_INFO
+        VFIO_DEVICE_FLAGS_RESET
+        VFIO_DEVICE_FLAGS_PCI
+        VFIO_DEVICE_GET_REGION_INFO
+        VFIO_REGION_INFO_FLAG_READ
+        VFIO_REGION_INFO_FLAG_WRITE
+        VFIO_PCI_BAR0_REGION_INDEX
+        VFIO_PCI_BAR5_REGION_INDEX
+        VFIO_PCI_ROM_REGION_INDEX
+        VFIO_PCI_CONFIG_REGION_INDEX
+        VFIO_PCI_VGA_REGION_INDEX
+        VFIO_PCI_NUM_REGIONS
+        VFIO_DEVICE_GET_IRQ_INFO
+        VFIO_IRQ_INFO_EVENTFD
+        VFIO_IRQ_INFO_MASKABLE
+        VFIO_IRQ_INFO_AUTOMASKED
+        VFIO_IRQ_INFO_NORESIZE
+        VFIO_PCI_INTX_IRQ_INDEX
+        VFIO_PCI_NUM_IRQS
+        VFIO_DEVICE_RESET
         VFIO_DEVICE_BIND_IOMMUFD
         VFIO_DEVICE_BIND_FLAG_TOKEN
         VFIO_DEVICE_ATTACH_IOMMUFD_PT
