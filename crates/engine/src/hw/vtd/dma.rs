@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use profile::Quirk;
 use profile::registers::vtd::*;
 use pt::Translation;
 use uapi::iommufd::iommu_hwpt_vtd_s1_invalidate;
@@ -16,12 +17,19 @@ use crate::tables::{HostFormat, Reach, Tables};
 /// Bits of a host physical address (`host address width` of the DMAR table).
 const HOST_ADDRESS_BITS: u32 = 52;
 
+/// CAP.SAGAW: tables of five levels.
+const SAGAW_57: u64 = 1 << (SAGAW.low + 3);
+
 impl Vtd {
     fn registers(&self) -> Registers {
         // what a unit without scalable mode walks is a second stage, too
         let legacy = if self.scalable() { 0 } else { SSTS.mask() | SMPWCS.mask() };
         let ecap = self.unit.ecap | legacy;
-        Registers { cap: self.unit.cap, ecap, address_bits: HOST_ADDRESS_BITS }
+        // where the driver makes tables of five levels for any unit, and cuts them to it when a device is
+        // attached (prepare_domain_attach_device), they are walked from their top here: the upper levels
+        // have one entry, and CAP.MGAW still ends the addresses
+        let cut = if self.has(Quirk::VtdRealWidth) { 0 } else { SAGAW_57 | FS5LP.mask() };
+        Registers { cap: self.unit.cap | cut, ecap, address_bits: HOST_ADDRESS_BITS }
     }
 
     /// The entry that the driver writes for what is attached (`drivers/iommu/intel/pasid.c`).
