@@ -79,6 +79,24 @@ fn positioned(fd: c_int, at: i64, operation: impl FnOnce(Option<u64>) -> Operati
     }
 }
 
+/// A call with a position, or with -1 for the file's own, and with flags: files without vectored
+/// operations of their own take but one, which changes nothing (`do_loop_readv_writev`, `fs/read_write.c`).
+fn flagged(
+    fd: c_int,
+    at: i64,
+    flags: c_int,
+    operation: impl FnOnce(Option<u64>) -> Operation,
+) -> Option<Raw> {
+    const RWF_HIPRI: c_int = 1;
+    if flags & !RWF_HIPRI != 0 {
+        return run::current()?.cookie(fd).map(|_| failure(libc::EOPNOTSUPP));
+    }
+    match at {
+        -1 => on_ours(fd, || operation(None)),
+        at => positioned(fd, at, operation),
+    }
+}
+
 macro_rules! transfers {
     ($( $($hook:ident)+ ($($argument:ident: $type:ty),*) = $body:expr; )+) => {$(
         transfers!(@each [$($hook)+] ($($argument: $type),*) $body);
@@ -135,6 +153,28 @@ transfers! {
             // SAFETY: the call as the program made it.
             .unwrap_or_else(|| unsafe {
                 sys::raw(libc::SYS_writev, [fd as usize, va, count as usize])
+            })
+    };
+    preadv2 preadv64v2 (
+        fd: c_int, vectors: *const c_void, count: c_int, at: i64, flags: c_int
+    ) = {
+        let va = vectors as usize;
+        flagged(fd, at, flags, |at| Operation::Read { buffer: vector(va, count), at })
+            // SAFETY: the call as the program made it; the position's upper half is unused.
+            .unwrap_or_else(|| unsafe {
+                let (count, at, flags) = (count as usize, at as usize, flags as usize);
+                sys::raw(libc::SYS_preadv2, [fd as usize, va, count, at, 0, flags])
+            })
+    };
+    pwritev2 pwritev64v2 (
+        fd: c_int, vectors: *const c_void, count: c_int, at: i64, flags: c_int
+    ) = {
+        let va = vectors as usize;
+        flagged(fd, at, flags, |at| Operation::Write { buffer: vector(va, count), at })
+            // SAFETY: the call as the program made it; the position's upper half is unused.
+            .unwrap_or_else(|| unsafe {
+                let (count, at, flags) = (count as usize, at as usize, flags as usize);
+                sys::raw(libc::SYS_pwritev2, [fd as usize, va, count, at, 0, flags])
             })
     };
     preadv preadv64 (fd: c_int, vectors: *const c_void, count: c_int, at: i64) = {
