@@ -40,6 +40,7 @@ use profile::machine::Vendor;
 use crate::session::{Failed, Session};
 
 pub use crate::guest::{FiveLevels, GuestTable, Invalidation, NotAPage};
+pub use crate::table::{NotMapped, PageTable};
 
 pub use faults::{FaultGroup, FaultingDevice, PAGE_FAULTS, PageFault, PageFaults, Response};
 pub use guest_sva::{Binding, GUEST_SVA, GuestSva, NotBound, Pasid};

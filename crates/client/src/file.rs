@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 
 use uapi::Command;
 use zerocopy::{FromBytes, IntoBytes};
@@ -58,6 +59,22 @@ impl OpenFile {
         match &self.0 {
             Kind::Kernel(file) => io::Write::write(&mut &*file, buffer),
             Kind::Software(file) => file.write(address(buffer), buffer.len()),
+        }
+    }
+
+    /// `pread(2)`; returns the bytes read.
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Kernel(file) => file.read_at(buffer, at),
+            Kind::Software(file) => file.read_at(address_mut(buffer), buffer.len(), at),
+        }
+    }
+
+    /// `pwrite(2)`; returns the bytes written.
+    pub fn write_at(&self, buffer: &[u8], at: u64) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Kernel(file) => file.write_at(buffer, at),
+            Kind::Software(file) => file.write_at(address(buffer), buffer.len(), at),
         }
     }
 

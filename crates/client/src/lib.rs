@@ -11,7 +11,9 @@
 //! | [`file`] | an open file: the kernel's, or an engine's |
 //! | [`soft`] | an engine in this process |
 //! | [`session`] | a device under a scratch iommufd, and its calls by name |
-//! | [`guest`] | what a guest's driver writes: tables, entries, commands |
+//! | [`region`] | a part of a device |
+//! | [`guest`] | what a guest's driver writes: entries that lead to tables, commands |
+//! | [`table`] | a guest's page table |
 //! | [`iommu`] | a `/dev/iommu` without a device |
 //! | [`mock`] | the kernel's mock device |
 //! | [`mod@fingerprint`] | which generation a kernel is, by its answers |
@@ -33,11 +35,13 @@ mod guest;
 mod iommu;
 pub mod mock;
 pub mod probe;
+mod region;
 mod session;
 mod soft;
 pub mod survey;
 mod sys;
 pub mod system;
+mod table;
 
 pub use profile;
 
@@ -45,6 +49,7 @@ pub use device::{Device, NotNegotiated};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use iommu::Iommu;
 pub use probe::{CannotAsk, probe, probe_all};
+pub use region::Region;
 pub use session::Failed;
 pub use survey::{Span, Survey, survey};
 pub use sys::SharedBuffer;

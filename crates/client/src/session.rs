@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use uapi::iommufd::*;
 use uapi::vfio::*;
@@ -12,6 +13,7 @@ use uapi::{Command, Errno};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::file::{OpenFile, address, address_mut};
+use crate::region::Region;
 use crate::system::System;
 
 /// A call that was refused.
@@ -82,7 +84,7 @@ impl Table<'_> {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub iommu: OpenFile,
-    device: OpenFile,
+    device: Arc<OpenFile>,
     /// The device's ID.
     pub id: u32,
 }
@@ -133,7 +135,17 @@ impl Session {
         device
             .ioctl(VFIO_DEVICE_BIND_IOMMUFD, &mut bind)
             .map_err(|error| Failed::new("VFIO_DEVICE_BIND_IOMMUFD", &error))?;
-        Ok(Self { iommu, device, id: bind.out_devid })
+        Ok(Self { iommu, device: Arc::new(device), id: bind.out_devid })
+    }
+
+    /// A region of the device, by its index.
+    pub fn region(&self, index: u32) -> Result<Region> {
+        let argsz = size_of::<vfio_region_info>() as u32;
+        let mut info = vfio_region_info { argsz, index, ..Default::default() };
+        let told = self.device.ioctl(VFIO_DEVICE_GET_REGION_INFO, &mut info);
+        told.map_err(|error| Failed::new("VFIO_DEVICE_GET_REGION_INFO", &error))?;
+        let file = Arc::clone(&self.device);
+        Ok(Region { file, start: info.offset, size: info.size })
     }
 
     /// Makes a command under a name.

@@ -42,9 +42,12 @@ struct Here<'a>(&'a Soft);
 
 impl Soft {
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> io::Result<Arc<Self>> {
+        Self::of(Engine::new(machine, kernel))
+    }
+
+    pub fn of(engine: Arc<Engine>) -> io::Result<Arc<Self>> {
         let process = Process::open(rustix::process::getpid(), Arc::new(Objects::default()))?;
         let process = Arc::new(process);
-        let engine = Engine::new(machine, kernel);
         Ok(Arc::new(Self {
             sysfs: engine.sysfs(),
             engine,
@@ -160,6 +163,16 @@ impl Descriptor {
 
     pub fn write(&self, va: u64, count: usize) -> io::Result<usize> {
         let done = self.file()?.write(&mut Here(&self.soft), va, count as u64);
+        done.map(|count| count as usize).map_err(failed)
+    }
+
+    pub fn read_at(&self, va: u64, count: usize, at: u64) -> io::Result<usize> {
+        let done = self.file()?.read_at(&mut Here(&self.soft), va, count as u64, at);
+        done.map(|count| count as usize).map_err(failed)
+    }
+
+    pub fn write_at(&self, va: u64, count: usize, at: u64) -> io::Result<usize> {
+        let done = self.file()?.write_at(&mut Here(&self.soft), va, count as u64, at);
         done.map(|count| count as usize).map_err(failed)
     }
 

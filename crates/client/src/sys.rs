@@ -93,6 +93,23 @@ impl SharedBuffer {
         }
     }
 
+    /// Copies bytes out from an offset on, as far as there are any.
+    pub fn load_at(&self, offset: usize, to: &mut [u8]) {
+        for (index, byte) in (offset..self.length).zip(to) {
+            // SAFETY: within the mapping; volatile, since a device may write it.
+            *byte = unsafe { self.start.add(index).read_volatile() };
+        }
+    }
+
+    /// Stores 8 bytes in one step, so that nobody sees a part of them. It is none where the offset is no
+    /// multiple of 8, or beyond the end.
+    pub fn store_word(&self, offset: usize, word: u64) {
+        if offset.is_multiple_of(8) && offset < self.length {
+            // SAFETY: within the mapping, which has whole pages; volatile, since a device may read it.
+            unsafe { self.start.add(offset).cast::<u64>().write_volatile(word) };
+        }
+    }
+
     /// Copies bytes in, at the start.
     pub fn store(&self, from: &[u8]) {
         self.store_at(0, from);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::Node;
+use engine::{Engine, Node};
 use profile::machine::{Bdf, Vendor};
 use profile::{Kernel, Machine};
 
@@ -57,10 +57,16 @@ impl System {
         Self(Kind::Host)
     }
 
-    /// A machine with a kernel, in this process. It fails only where this process may not look at
-    /// itself (`/proc`).
+    /// A machine with a kernel, in this process, with nothing behind its VFIO devices. It fails only where
+    /// this process may not look at itself (`/proc`).
     pub fn software(machine: &Machine, kernel: &'static Kernel) -> io::Result<Self> {
         Ok(Self(Kind::Software(Soft::new(machine, kernel)?)))
+    }
+
+    /// The machine of an engine in this process, with the devices that are plugged into it. It fails only
+    /// where this process may not look at itself (`/proc`).
+    pub fn of(engine: Arc<Engine>) -> io::Result<Self> {
+        Ok(Self(Kind::Software(Soft::of(engine)?)))
     }
 
     /// What it is called: the host's name, or the machine's.

@@ -16,12 +16,13 @@ use super::nested::{Way, five_levels, invalidate_smmuv3, invalidate_vtd};
 use super::pasid::FreePasids;
 use super::passthrough::map;
 use super::{Feature, shipped};
-use crate::SharedBuffer;
 use crate::guest::{
     CONTEXT_LOG2, FiveLevels, GuestTable, Invalidation, PAGE, command, context_descriptor,
     stream_table_entry,
 };
 use crate::session::{Failed, Queue, Session, Table};
+use crate::table::{Entries, PageTable};
+use crate::{Region, SharedBuffer};
 
 /// See [`GuestSva`].
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +147,23 @@ impl GuestSva {
     /// reach, nor above 2^39: a table of ours may be there.
     pub fn map(&self, address: u64, buffer: &SharedBuffer) -> Result<(), Failed> {
         map(&self.session, self.ioas, address, buffer)
+    }
+
+    /// A region of the device: `VFIO_PCI_*_REGION_INDEX`.
+    pub fn region(&self, index: u32) -> Result<Region, Failed> {
+        self.session.region(index)
+    }
+
+    /// Makes an empty page table in as much new memory, which the guest gets at an address as by
+    /// [`GuestSva::map`]. Four pages are enough for what is near each other.
+    pub fn page_table(&self, address: u64, length: usize) -> Result<PageTable, Failed> {
+        let memory = SharedBuffer::new(length).map_err(|error| Failed::new("mmap", &error))?;
+        self.map(address, &memory)?;
+        let entries = match self.contexts {
+            Contexts::Vtd => Entries::X86_64,
+            Contexts::Smmuv3 { .. } => Entries::Arm,
+        };
+        Ok(PageTable::new(memory, address, entries))
     }
 
     /// What tables of five levels take, where the IOMMU walks them.

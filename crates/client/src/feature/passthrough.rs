@@ -5,8 +5,8 @@ use profile::machine::Vendor;
 use uapi::iommufd::{IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE};
 
 use super::{Feature, shipped};
-use crate::SharedBuffer;
 use crate::session::{Failed, Session};
+use crate::{Region, SharedBuffer};
 
 /// See [`Passthrough`].
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,11 @@ impl Passthrough {
     /// Places a buffer at an IOVA, for reads and writes by the device.
     pub fn map(&self, iova: u64, buffer: &SharedBuffer) -> Result<(), Failed> {
         map(&self.session, self.ioas, iova, buffer)
+    }
+
+    /// A region of the device: `VFIO_PCI_*_REGION_INDEX`.
+    pub fn region(&self, index: u32) -> Result<Region, Failed> {
+        self.session.region(index)
     }
 
     /// Takes away what is mapped in a range; returns its bytes.
