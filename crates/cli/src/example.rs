@@ -4,6 +4,7 @@
 //! SVA, as far as the machine goes ([`sva`]); on the machine of the kernel's mock device, that of DMA and
 //! page faults ([`mock`]).
 
+mod dmatest;
 mod mock;
 mod sva;
 

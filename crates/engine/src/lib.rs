@@ -102,7 +102,7 @@ impl Engine {
             };
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
-                let requester = Requester::new(Arc::clone(hw), &physical, Caching::default());
+                let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
                 let isolated = machine.iommus[index].interrupt_remapping;
                 let facts = Arc::new(device.clone());
                 let number = functions.len();

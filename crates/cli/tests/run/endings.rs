@@ -64,6 +64,28 @@ fn the_example_plays_its_story() {
     assert!(story.trim_end().ends_with("(os error 2)"), "{story}");
 }
 
+/// Each step of guest SVA, with both kinds of page faults.
+#[test]
+fn the_example_plays_guest_sva() {
+    let run = Run::new("sva");
+    for (machine, how) in [("spr", "(group 5)"), ("grace", "(its access waits in the IOMMU)")] {
+        let output = run.command(&["--machine", machine]).output().unwrap();
+        let story = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let steps: Vec<_> = story.lines().map(|line| line[..14].trim_end()).collect();
+        #[rustfmt::skip] // as they come
+        let expected = [
+            "device", "guest-sva", "function", "guest memory", "PASID", "guest maps", "bind",
+            "device reads", "device writes",
+            "device misses", "page request", "guest maps", "page response", "device reads",
+            "guest maps", "device reads", "invalidate", "device reads",
+            "unbind", "device reads",
+        ];
+        assert_eq!(steps, expected, "{story}");
+        assert!(story.contains(how), "{story}");
+    }
+}
+
 /// What the example says last of what a machine and a kernel come to.
 #[test]
 fn the_example_goes_as_far_as_the_machine() {
@@ -73,10 +95,13 @@ fn the_example_goes_as_far_as_the_machine() {
     let no_device = file.to_str().unwrap();
     #[rustfmt::skip] // one machine, one line
     let cases: &[(&[&str], &str)] = &[
-        (&[],                                        "unbind         PASID 1 is free again"),
-        (&["--machine", "grace"],                    "unbind         PASID 1 is free again"),
-        (&["--kernel", "6.13"],                      "unmap          64 KiB"),
-        (&["--machine", "icx"],                      "unmap          64 KiB"),
+        (&[],                                        "device reads   refused by the IOMMU (reason 0x59)"),
+        (&["--machine", "grace"],                    "device reads   refused by the IOMMU (reason 0xa)"),
+        (&["--kernel", "6.13"],                      "device reads   refused by the IOMMU (reason 0x71)"),
+        (&["--machine", "icx"],                      "device reads   refused by the IOMMU (reason 0x6)"),
+        (&["--machine", "icx", "--kernel", "6.6"],   "device reads   refused by the IOMMU (reason 0x6)"),
+        (&["--machine", "genoa"],                    "device reads   refused by the IOMMU (reason 0x2)"),
+        (&["--machine", "riscv"],                    "device reads   refused by the IOMMU (reason 0xd)"),
         (&["--machine", "none"],                     "device         none: this machine has neither an IOMMU nor the kernel's mock device"),
         (&["--machine", no_device],                  "device         none: no device behind an IOMMU is bound to vfio-pci"),
         (&["--machine", "spr", "--kernel", "6.2"],   "passthrough    refused: open(/dev/vfio/devices/vfio0) = ENOENT"),
