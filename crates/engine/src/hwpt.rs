@@ -170,9 +170,9 @@ impl State {
     ) -> Result<(), Refusal> {
         let hw_state = &self.objects.at::<Device>(device).hw_state;
         let mut domain = hw.alloc_paging(task, hw_state, request)?;
-        let tables = domain.format.map(|format| Tables::new(format).ok_or(Refusal::NoMemory));
-        let tables = tables.transpose()?;
         let dirty_ops = request.flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING != 0;
+        let tables = |format| Tables::new(format, dirty_ops).ok_or(Refusal::NoMemory);
+        let tables = domain.format.map(tables).transpose()?;
         self.objects.fill(
             id,
             PagingHwpt {
@@ -192,7 +192,7 @@ impl State {
         if let Some(pasid) = attach {
             self.hwpt_attach(task, device, pasid, id)?;
         }
-        let domain = DomainRef::new(id, domain, tables, dirty_ops);
+        let domain = DomainRef::new(id, domain, tables);
         let added = self.objects.at_mut::<Ioas>(ioas).add_domain(task, domain);
         if let Err(refusal) = added {
             if let Some(pasid) = attach {

@@ -57,7 +57,7 @@ use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
-pub use dma::{Answer, Burst, Dma, DmaFault, PageRequest};
+pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Node};
 pub use model::{Bar, Model};
 pub use objects::ObjectId;

@@ -109,6 +109,15 @@ struct Part {
     span: Arc<Span>,
 }
 
+/// Pages without a gap in physical memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub physical: u64,
+    pub bytes: u64,
+    /// See [`Hold::block`].
+    pub block: u64,
+}
+
 impl Pages {
     /// Memory of the caller from any address (`iopt_alloc_user_pages`).
     pub fn of_user(
@@ -348,23 +357,30 @@ impl Hold {
         self.locate(index).map(|(extent, at)| extent.page(at))
     }
 
-    /// The physical address of a page, the bytes from there on without a gap, and [`Hold::block`]; none
-    /// when there are no addresses left.
-    pub fn physical(&self, index: u64, physical: &Arc<Physical>) -> Option<(u64, u64, u64)> {
-        let part = self.part(index)?;
-        let extents = part.span.pin.extents();
-        let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
-        let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
-        let mut at = index - part.span.first;
-        for (extent, range) in extents.iter().zip(ranges) {
-            if at < extent.pages {
-                let (address, pages) = range.page(at)?;
-                let pages = pages.min(part.first + part.pages - index);
-                return Some((address, pages * PAGE_SIZE, extent.block()));
+    /// Where some pages are in physical memory, run by run; none when there are no addresses left.
+    pub fn runs(&self, first: u64, pages: u64, physical: &Arc<Physical>) -> Option<Vec<Run>> {
+        let (mut runs, end) = (Vec::new(), first + pages);
+        for part in &self.parts {
+            let (from, to) = (part.first.max(first), (part.first + part.pages).min(end));
+            let extents = part.span.pin.extents();
+            let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
+            let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
+            let mut at = part.span.first;
+            for (extent, range) in extents.iter().zip(ranges) {
+                for (address, pages) in range.parts() {
+                    let (low, high) = (at.max(from), (at + pages).min(to));
+                    if low < high {
+                        runs.push(Run {
+                            physical: address + (low - at) * PAGE_SIZE,
+                            bytes: (high - low) * PAGE_SIZE,
+                            block: extent.block(),
+                        });
+                    }
+                    at += pages;
+                }
             }
-            at -= extent.pages;
         }
-        None
+        Some(runs)
     }
 
     /// Bytes around this page that are contiguous in memory, as a power of two.

@@ -196,16 +196,9 @@ impl Drop for Range {
 }
 
 impl Range {
-    /// The address of the page `index` pages after the first, and how many pages follow it without a
-    /// gap, itself included.
-    pub fn page(&self, mut index: u64) -> Option<(u64, u64)> {
-        for (address, pages) in &self.parts {
-            if index < *pages {
-                return Some((address + index * PAGE_SIZE, pages - index));
-            }
-            index -= pages;
-        }
-        None
+    /// Its parts in order: the address of the first page of each, and how many pages it has.
+    pub fn parts(&self) -> &[(u64, u64)] {
+        &self.parts
     }
 }
 
@@ -269,15 +262,15 @@ mod tests {
         for (first, pages, range) in &ranges {
             let range = range.as_ref().unwrap();
             for index in 0..*pages {
-                let (address, left) = range.page(index).unwrap();
-                assert_eq!(left, pages - index);
+                let [(start, length)] = range.parts() else { panic!("one part") };
+                assert_eq!(length, pages);
+                let address = start + index * PAGE_SIZE;
                 let (slot, at) = physical.slot(address + 16).unwrap();
                 slot.write(at, &(first + index).to_le_bytes()).unwrap();
                 let mut word = [0; 8];
                 file.read((first + index) * PAGE_SIZE + 16, &mut word).unwrap();
                 assert_eq!(u64::from_le_bytes(word), first + index);
             }
-            assert_eq!(range.page(*pages), None);
         }
     }
 
@@ -286,7 +279,7 @@ mod tests {
         let file = Arc::new(SharedFile::anonymous("memory", 8 * PAGE_SIZE).unwrap());
         let physical = Arc::new(Physical::default());
         let range = physical.enter(&extent(&file, 1, 3)).unwrap();
-        let (address, _) = range.page(2).unwrap();
+        let address = range.parts()[0].0 + 2 * PAGE_SIZE;
         let (slot, at) = physical.slot(address).unwrap();
         assert!(slot.read(at, &mut [0; 4096]).is_ok());
         assert!(slot.read(at, &mut [0; 4097]).is_err());
@@ -300,13 +293,13 @@ mod tests {
         let physical = Arc::new(Physical::default());
         let mut recent = Recent::default();
         let range = physical.enter(&extent(&file, 1, 1)).unwrap();
-        let (address, _) = range.page(0).unwrap();
+        let address = range.parts()[0].0;
         let (first, _) = recent.slot(&physical, address).unwrap();
         let first = Arc::clone(first);
         drop(range);
         assert!(recent.slot(&physical, address).is_none());
         let again = physical.enter(&extent(&file, 2, 1)).unwrap();
-        assert_eq!(again.page(0).unwrap().0, address, "the address is given again");
+        assert_eq!(again.parts()[0].0, address, "the address is given again");
         let (second, _) = recent.slot(&physical, address).unwrap();
         assert!(!Arc::ptr_eq(&first, second));
     }

@@ -55,6 +55,8 @@ pub(crate) struct Tables {
     arena: Arena,
     /// One writes at a time.
     writer: Mutex<()>,
+    /// Whether pages are marked when they are written, at all.
+    tracked: bool,
     /// Whether the hardware records writes now.
     records: AtomicBool,
     users: Mutex<Vec<Weak<Requester>>>,
@@ -62,11 +64,13 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Tables that map nothing. None where there is no memory.
-    pub fn new(format: HostFormat) -> Option<Arc<Self>> {
+    ///
+    /// With `tracked` their pages are marked when they are written.
+    pub fn new(format: HostFormat, tracked: bool) -> Option<Arc<Self>> {
         let arena = Arena::default();
         let root = by_format!(&format, format => pt::map::root(format, &mut &arena))?;
         let (writer, records, users) = (Mutex::new(()), AtomicBool::new(false), Mutex::default());
-        Some(Arc::new(Self { format, root, arena, writer, records, users }))
+        Some(Arc::new(Self { format, root, arena, writer, tracked, records, users }))
     }
 
     /// Where hardware begins to walk.
@@ -77,6 +81,11 @@ impl Tables {
     /// What their entries mean.
     pub fn format(&self) -> &HostFormat {
         &self.format
+    }
+
+    /// Whether pages are marked when they are written, at all.
+    pub fn tracks(&self) -> bool {
+        self.tracked
     }
 
     /// Whether the hardware records writes now.
@@ -92,7 +101,13 @@ impl Tables {
         users.push(user);
     }
 
-    /// The devices that use them, or did.
+    /// A device does not use them any more, and has forgotten them.
+    pub fn remove_user(&self, requester: &Arc<Requester>) {
+        let user = Arc::downgrade(requester);
+        self.users.lock().retain(|it| !it.ptr_eq(&user));
+    }
+
+    /// The devices that use them.
     pub fn users(&self) -> Vec<Arc<Requester>> {
         self.users.lock().iter().filter_map(Weak::upgrade).collect()
     }

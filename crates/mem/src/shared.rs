@@ -73,7 +73,8 @@ impl SharedFile {
     pub fn window(&self, at: u64) -> io::Result<Arc<Window>> {
         let number = at / WINDOW_SIZE;
         let mut windows = self.windows.lock();
-        if let Some(window) = windows.get(&number).and_then(Weak::upgrade) {
+        let known = windows.get(&number).and_then(Weak::upgrade);
+        if let Some(window) = known.filter(|window| window.is_whole()) {
             return Ok(window);
         }
         windows.retain(|_, window| window.strong_count() > 0);

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -53,6 +53,11 @@ impl Window {
         window.place = enter(start.as_ptr() as usize, len, block as usize)
             .ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(window)
+    }
+
+    /// Whether it still shows nothing but the file: no page of it was lost.
+    pub(crate) fn is_whole(&self) -> bool {
+        PLACES.get(self.place).is_some_and(|place| !place.cut.load(Ordering::Acquire))
     }
 
     /// Where `len` bytes from `at` are.
@@ -140,11 +145,18 @@ struct Place {
     start: AtomicUsize,
     len: AtomicUsize,
     block: AtomicUsize,
+    /// Whether a page of it was lost.
+    cut: AtomicBool,
 }
 
 /// As many windows as can be open.
 static PLACES: [Place; 4096] = [const {
-    Place { start: AtomicUsize::new(0), len: AtomicUsize::new(0), block: AtomicUsize::new(0) }
+    Place {
+        start: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        block: AtomicUsize::new(0),
+        cut: AtomicBool::new(false),
+    }
 }; 4096];
 
 /// What `len` of a place is while its other fields are written: no address is in it.
@@ -157,17 +169,21 @@ fn enter(start: usize, len: usize, block: usize) -> Option<usize> {
     let found = PLACES.iter().position(free)?;
     PLACES[found].start.store(start, Ordering::Release);
     PLACES[found].block.store(block, Ordering::Release);
+    PLACES[found].cut.store(false, Ordering::Release);
     PLACES[found].len.store(len, Ordering::Release);
     Some(found)
 }
 
-/// The page of a window that holds an address, and its bytes.
+/// The page of a window that holds an address, and its bytes; the window is marked as cut.
 fn page_at(address: usize) -> Option<(usize, usize)> {
     PLACES.iter().find_map(|place| {
         let len = place.len.load(Ordering::Acquire);
         let offset = address.wrapping_sub(place.start.load(Ordering::Acquire));
         let block = place.block.load(Ordering::Acquire);
-        (len > TAKEN && offset < len).then(|| (address - offset % block, block))
+        (len > TAKEN && offset < len).then(|| {
+            place.cut.store(true, Ordering::Release);
+            (address - offset % block, block)
+        })
     })
 }
 
@@ -191,7 +207,10 @@ fn install() {
 extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel gave it for this signal.
     let address = unsafe { (*info).si_addr() } as usize;
-    if let Some((page, len)) = page_at(address) {
+    // one that somebody sent has no address
+    // SAFETY: as above.
+    let is_fault = unsafe { (*info).si_code } > 0;
+    if let Some((page, len)) = is_fault.then(|| page_at(address)).flatten() {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         // SAFETY: a page of a window of ours, whose bytes are lost.
@@ -258,5 +277,18 @@ mod tests {
         window.read(3 * PAGE_SIZE, &mut bytes).unwrap();
         assert_eq!(bytes, [0; 4]);
         window.write(2 * PAGE_SIZE, b"gone").unwrap();
+    }
+
+    #[test]
+    fn pages_that_come_again_are_seen_by_a_new_window() {
+        let file = SharedFile::anonymous("window", 4 * PAGE_SIZE).unwrap();
+        let old = file.window(0).unwrap();
+        rustix::fs::ftruncate(&file, PAGE_SIZE).unwrap();
+        let mut bytes = [1; 4];
+        old.read(3 * PAGE_SIZE, &mut bytes).unwrap();
+        rustix::fs::ftruncate(&file, 4 * PAGE_SIZE).unwrap();
+        file.write(3 * PAGE_SIZE, b"anew").unwrap();
+        file.window(0).unwrap().read(3 * PAGE_SIZE, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"anew");
     }
 }

@@ -97,6 +97,8 @@ fn the_example_goes_as_far_as_the_machine() {
     let cases: &[(&[&str], &str)] = &[
         (&[],                                        "device reads   refused by the IOMMU (reason 0x59)"),
         (&["--machine", "grace"],                    "device reads   refused by the IOMMU (reason 0xa)"),
+        (&["--caches", "never-keep"],                "device reads   refused by the IOMMU (reason 0x59)"),
+        (&["--caches", "never-forget"],              "device reads   refused by the IOMMU (reason 0x59)"),
         (&["--kernel", "6.13"],                      "device reads   refused by the IOMMU (reason 0x71)"),
         (&["--machine", "icx"],                      "device reads   refused by the IOMMU (reason 0x6)"),
         (&["--machine", "icx", "--kernel", "6.6"],   "device reads   refused by the IOMMU (reason 0x6)"),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use engine::{Answer, Burst, Dma, DmaFault, PageRequest, Rights};
+use engine::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest, Rights};
 use parking_lot::{Condvar, Mutex};
 
 use super::latency::{Clock, Latency};
@@ -183,7 +183,9 @@ impl Shared {
                 let address = operation.address;
                 return self.request(operation, rights, epoch, outcome, group, &[address], last);
             }
-            Action::Await { group } => return self.wait(group, operation.timeout, epoch),
+            Action::Await { group } => {
+                return self.wait(Awaited::Group(group), operation.timeout, epoch);
+            }
             _ => {}
         }
         for _ in 0..ATTEMPTS {
@@ -205,12 +207,12 @@ impl Shared {
                 Ok(Tried::Missing(pages)) => {
                     let group = operation.page_requests.unwrap_or(0);
                     let rights = operation.reach().map_or(Rights::READ, |(rights, _)| rights);
-                    // an answer that nobody waited for is none to these
-                    while self.dma.wait(group, Duration::ZERO).is_some() {}
                     self.request(operation, rights, epoch, outcome, group, &pages, true)?;
-                    self.wait(group, operation.timeout, epoch)?;
+                    self.wait(Awaited::Group(group), operation.timeout, epoch)?;
                 }
-                Err(DmaFault::Stalled { tag }) => self.wait(tag, operation.timeout, epoch)?,
+                Err(DmaFault::Stalled { tag }) => {
+                    self.wait(Awaited::Stall(tag), operation.timeout, epoch)?;
+                }
                 Err(DmaFault::Refused { code }) => return Err(Status::Refused { code }),
                 Err(DmaFault::NoMemory) => return Err(Status::NoMemory),
             }
@@ -253,11 +255,11 @@ impl Shared {
     }
 
     /// Waits for an answer that lets the device go on.
-    fn wait(&self, tag: u16, time: Duration, epoch: u64) -> Result<(), Status> {
+    fn wait(&self, awaited: Awaited, time: Duration, epoch: u64) -> Result<(), Status> {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.dma.wait(tag, left.min(SLICE)) {
+            match self.dma.wait(awaited, left.min(SLICE)) {
                 Some(Answer::Success) => return Ok(()),
                 Some(Answer::Invalid) => return Err(Status::AnsweredInvalid),
                 None if self.epoch() != epoch => return Err(Status::Cancelled),

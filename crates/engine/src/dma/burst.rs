@@ -29,7 +29,7 @@ pub enum DmaFault {
         /// Its tag.
         tag: u16,
     },
-    /// The address is translated, but nothing is there: the memory's owner is gone.
+    /// Nothing is there: the memory's owner is gone, or there is no such address.
     NoMemory,
 }
 
@@ -103,6 +103,8 @@ impl Caches {
 
     /// Forgets translations of some spaces.
     pub fn forget(&mut self, of: &dyn Fn(&Tag) -> bool, range: Option<&Range>, leaf_only: bool) {
+        // what is unmapped is not held
+        self.recent = Recent::default();
         let tags = self.tags.matching(of);
         if tags.is_empty() {
             return;
@@ -165,43 +167,37 @@ impl<'a> Burst<'a> {
         self.privileged = privileged;
     }
 
-    /// Reads memory. What is read before a fault stays read.
+    /// Reads memory. What is read before a fault stays read; nothing is after the last address.
     pub fn read(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        let access = self.access(Rights::READ);
-        let mut done = 0;
-        while done < to.len() {
-            let at = iova.wrapping_add(done as u64);
-            let chunk = in_page(at).min(to.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
-        }
-        Ok(())
-    }
-
-    /// Writes memory. What is written before a fault stays written.
-    pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
-        let access = self.access(Rights::WRITE);
-        let mut done = 0;
-        while done < from.len() {
-            let at = iova.wrapping_add(done as u64);
-            let chunk = in_page(at).min(from.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
-        }
-        Ok(())
+        self.copy(self.access(Rights::READ), iova, to)
     }
 
     /// Reads memory in order to execute it.
     pub fn fetch(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        let access = self.access(Rights::READ | Rights::EXECUTE);
+        self.copy(self.access(Rights::READ | Rights::EXECUTE), iova, to)
+    }
+
+    fn copy(&mut self, access: Access, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
         let mut done = 0;
         while done < to.len() {
-            let at = iova.wrapping_add(done as u64);
+            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
             let chunk = in_page(at).min(to.len() - done);
             let (slot, offset) = self.reach(at, access)?;
             slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            done += chunk;
+        }
+        Ok(())
+    }
+
+    /// Writes memory. What is written before a fault stays written; nothing is after the last address.
+    pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let access = self.access(Rights::WRITE);
+        let mut done = 0;
+        while done < from.len() {
+            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
+            let chunk = in_page(at).min(from.len() - done);
+            let (slot, offset) = self.reach(at, access)?;
+            slot.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
             done += chunk;
         }
         Ok(())
@@ -221,7 +217,7 @@ impl<'a> Burst<'a> {
         }
     }
 
-    /// Whether an address can be accessed so, without reaching for its memory.
+    /// Whether an address can be accessed so: translates it, marks what that uses, and copies nothing.
     pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
         let access = self.access(rights);
         self.reach(iova, access).map(drop)
@@ -319,7 +315,11 @@ impl Burst<'_> {
         let caches = &mut *self.caches;
         let physical = &self.requester.physical;
         let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
-        let tag = caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or(0);
+        let tag = caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or_else(|| {
+            caches.atc_tags.clear();
+            caches.atc.clear();
+            caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or(0)
+        });
         // what was not asked for is not marked, so not granted
         let granted = translation.grant.to(self.privileged) & (rights | Rights::READ);
         let grant = Grant::both(granted);
@@ -350,7 +350,7 @@ impl Burst<'_> {
             return None;
         }
         let caches = &mut *self.caches;
-        let tag = caches.atc_tags.number(atc_tag(self.pasid))?;
+        let tag = caches.atc_tags.known(atc_tag(self.pasid))?;
         let found = caches.atc.find(tag, iova, access);
         let index = found.or_else(|| caches.atc.recall(tag, iova, access))?;
         let entry = caches.atc.entry(index);

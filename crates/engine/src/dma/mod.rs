@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use burst::{Burst, DmaFault};
-pub use request::{Answer, PageRequest};
+pub use request::{Answer, Awaited, PageRequest};
 
 pub(crate) use burst::Caches;
 pub(crate) use request::Reply;
@@ -57,10 +57,10 @@ impl Dma {
         self.requester.request_page(request);
     }
 
-    /// Waits for the answer to a page request group, or to a stalled access; none when there is none in
-    /// time.
-    pub fn wait(&self, tag: u16, time: Duration) -> Option<Answer> {
-        self.requester.answers.wait(tag, time)
+    /// Waits for the answer to the latest page request group of a number, or to a stalled access; none
+    /// when there is none in time.
+    pub fn wait(&self, awaited: Awaited, time: Duration) -> Option<Answer> {
+        self.requester.answers.wait(awaited, time)
     }
 }
 

@@ -4,7 +4,7 @@
 //! the last says so. An SMMU asks for the device, which waits. Either way the program reads a group and
 //! answers it as a whole, and where nobody handles the group, it is answered at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use uapi::iommufd::{
 use super::requester::{Programmed, Requester};
 use crate::device::NO_PASID;
 use crate::events::FaultGroup;
+use crate::hw::Report;
 use crate::hw::request::Request;
 
 /// A device's request for a page.
@@ -46,28 +47,82 @@ pub enum Answer {
     Invalid,
 }
 
-/// Answers that came, by group, or by the tag of a stalled access.
+/// What a device waits for an answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Awaited {
+    /// A group of page requests.
+    Group(u16),
+    /// A stalled access, by its tag.
+    Stall(u16),
+}
+
+/// What a device waits for, and the answers that came.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    came: Mutex<BTreeMap<u16, VecDeque<Answer>>>,
+    state: Mutex<Waiting>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Each with a number that no other has, so that a late answer to an earlier one finds nothing.
+    by_name: BTreeMap<Awaited, (u64, Option<Answer>)>,
+    next: u64,
+    last_stall: u16,
+}
+
+impl Waiting {
+    fn begin(&mut self, name: Awaited) -> u64 {
+        self.next += 1;
+        self.by_name.insert(name, (self.next, None));
+        self.next
+    }
+}
+
 impl Answers {
-    fn give(&self, tag: u16, answer: Answer) {
-        self.came.lock().entry(tag).or_default().push_back(answer);
-        self.changed.notify_all();
+    /// A group begins to wait.
+    fn begin(self: &Arc<Self>, name: Awaited) -> Reply {
+        let number = self.state.lock().begin(name);
+        Reply { to: Some((Arc::downgrade(self), name, number)) }
     }
 
-    pub fn wait(&self, tag: u16, time: Duration) -> Option<Answer> {
-        let until = Instant::now() + time;
-        let mut came = self.came.lock();
+    /// An access begins to wait, by a tag that no other waits by; none when all are taken.
+    fn begin_stall(self: &Arc<Self>) -> Option<(u16, Reply)> {
+        let mut state = self.state.lock();
+        let tags = || (1..=u16::MAX).map(|more| state.last_stall.wrapping_add(more));
+        let waiting = |tag: &u16| state.by_name.get(&Awaited::Stall(*tag));
+        let free = tags().find(|tag| waiting(tag).is_none());
+        // an answer that nobody came for is given up before an access is
+        let answered = || tags().find(|tag| waiting(tag).is_some_and(|(_, it)| it.is_some()));
+        let tag = free.or_else(answered)?;
+        state.last_stall = tag;
+        let name = Awaited::Stall(tag);
+        let number = state.begin(name);
+        Some((tag, Reply { to: Some((Arc::downgrade(self), name, number)) }))
+    }
+
+    fn give(&self, name: Awaited, number: u64, answer: Answer) {
+        if let Some(waiting) = self.state.lock().by_name.get_mut(&name)
+            && waiting.0 == number
+        {
+            waiting.1 = Some(answer);
+            self.changed.notify_all();
+        }
+    }
+
+    pub fn wait(&self, name: Awaited, time: Duration) -> Option<Answer> {
+        let until = Instant::now().checked_add(time);
+        let mut state = self.state.lock();
         loop {
-            if let Some(answer) = came.get_mut(&tag).and_then(VecDeque::pop_front) {
+            if let Some((_, Some(answer))) = state.by_name.get(&name) {
+                let answer = *answer;
+                state.by_name.remove(&name);
                 return Some(answer);
             }
-            if self.changed.wait_until(&mut came, until).timed_out() {
-                return came.get_mut(&tag).and_then(VecDeque::pop_front);
+            match until {
+                Some(until) if Instant::now() >= until => return None,
+                Some(until) => _ = self.changed.wait_until(&mut state, until),
+                None => self.changed.wait(&mut state),
             }
         }
     }
@@ -77,7 +132,7 @@ impl Answers {
 /// detached, replaced or closed leaves no device waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    to: Option<(Weak<Answers>, u16)>,
+    to: Option<(Weak<Answers>, Awaited, u64)>,
 }
 
 impl Reply {
@@ -86,10 +141,10 @@ impl Reply {
     }
 
     fn send(&mut self, answer: Answer) {
-        if let Some((answers, tag)) = self.to.take()
+        if let Some((answers, name, number)) = self.to.take()
             && let Some(answers) = answers.upgrade()
         {
-            answers.give(tag, answer);
+            answers.give(name, number, answer);
         }
     }
 }
@@ -110,25 +165,33 @@ pub(super) struct Requests {
 struct State {
     /// Requests whose groups are not whole.
     partial: Vec<iommu_hwpt_pgfault>,
-    next_stall: u16,
 }
+
+/// As many requests wait for the last of their groups; more are lost, as where a queue overflows.
+const MAX_PARTIAL: usize = 512;
 
 impl Requester {
     /// `iommu_report_device_fault`, `drivers/iommu/io-pgfault.c`.
     pub(super) fn request_page(&self, request: PageRequest) {
+        let report = self.hw.report_of(&request);
+        if report == Report::Drop {
+            return;
+        }
+        // held until the group is in the queue, so that a detach finds it there
         let mut state = self.requests.state.lock();
-        let handler = self.handler(request.pasid).filter(|_| self.hw.reports(&request));
-        let message = message(&request);
+        let handler = self.handler(request.pasid).filter(|_| report == Report::Deliver);
+        let mut message = message(&request);
+        message.flags |= self.hw.page_request_flags(&request);
         if !request.last {
             // what is not the last of its group needs no answer
-            state.partial.extend(handler.is_some().then_some(message));
+            let room = state.partial.len() < MAX_PARTIAL;
+            state.partial.extend((handler.is_some() && room).then_some(message));
             return;
         }
         let (mut faults, rest): (Vec<_>, Vec<_>) =
             state.partial.drain(..).partition(|it| it.grpid == message.grpid);
         state.partial = rest;
-        drop(state);
-        let reply = Reply { to: Some((Arc::downgrade(&self.answers), request.group)) };
+        let reply = self.answers.begin(Awaited::Group(request.group));
         // without a handler the reply is dropped, which answers it
         if let Some(programmed) = handler {
             faults.push(message);
@@ -136,25 +199,28 @@ impl Requester {
         }
     }
 
-    /// An access waits for a page; gives its tag.
-    pub(super) fn stall(&self, programmed: &Programmed, request: &Request) -> u16 {
-        let tag = {
-            let mut state = self.requests.state.lock();
-            state.next_stall = state.next_stall.wrapping_add(1);
-            state.next_stall
-        };
-        let reply = Reply { to: Some((Arc::downgrade(&self.answers), tag)) };
+    /// An access waits for a page; gives its tag, none when no more can wait.
+    pub(super) fn stall(&self, programmed: &Programmed, request: &Request) -> Option<u16> {
+        let (tag, reply) = self.answers.begin_stall()?;
+        let mut rights = request.access.rights;
+        // the event has one bit for both (RnW)
+        rights.set(Rights::READ, rights.contains(Rights::READ) && !rights.contains(Rights::WRITE));
         let message = message(&PageRequest {
             pasid: request.pasid,
             iova: request.iova,
-            rights: request.access.rights,
+            rights,
             privileged: request.access.privileged,
             group: tag,
             last: true,
         });
         // the whole address, not the page's
         push(programmed, vec![iommu_hwpt_pgfault { addr: request.iova, ..message }], reply);
-        tag
+        Some(tag)
+    }
+
+    /// Nobody handles page requests any more (`iopf_queue_remove_device`).
+    pub(super) fn forget_requests(&self) {
+        self.requests.state.lock().partial.clear();
     }
 
     /// Who handles page requests (`find_fault_handler`, `drivers/iommu/io-pgfault.c`): a PASID that is
@@ -162,7 +228,7 @@ impl Requester {
     fn handler(&self, pasid: Option<u32>) -> Option<Arc<Programmed>> {
         let handler = self
             .attached(pasid.unwrap_or(NO_PASID))
-            .or_else(|| self.attached(NO_PASID).filter(|it| it.guest.is_some()))?;
+            .or_else(|| self.attached(NO_PASID).filter(|it| self.has_guests_pasids(it)))?;
         handler.faults.is_some().then_some(handler)
     }
 }

@@ -76,12 +76,17 @@ impl Requester {
     pub fn programmed(&self, pasid: Option<u32>) -> Arc<Programmed> {
         let programmed = self.programmed.read();
         let of_device = programmed.get(&NO_PASID);
-        let guests = of_device.filter(|it| it.guest.is_some() && self.hw.guests_own_pasids());
+        let guests = of_device.filter(|it| self.has_guests_pasids(it));
         let found = match pasid {
             None => of_device,
             Some(pasid) => guests.or_else(|| programmed.get(&pasid)),
         };
         found.cloned().unwrap_or_default()
+    }
+
+    /// Whether all PASIDs are the guest's that has the device.
+    pub(super) fn has_guests_pasids(&self, of_device: &Programmed) -> bool {
+        of_device.guest.is_some() && self.hw.guests_own_pasids()
     }
 
     /// What is attached to a PASID.
@@ -92,29 +97,41 @@ impl Requester {
     /// Changes what is programmed, and lets the hardware forget what was; none for nothing.
     pub fn program(self: &Arc<Self>, pasid: u32, new: Option<Programmed>) {
         let host = new.as_ref().and_then(|new| new.host.clone());
-        let old = {
+        let (old, now) = {
             let mut programmed = self.programmed.write();
-            match new {
+            let old = match new {
                 Some(new) => programmed.insert(pasid, Arc::new(new)),
                 None => programmed.remove(&pasid),
-            }
+            };
+            (old, programmed.clone())
         };
-        if let Some(tables) = host {
+        if let Some(tables) = &host {
             tables.add_user(self);
         }
+        let left = old.as_ref().and_then(|old| old.host.clone());
+        // what a guest shares an identifier with is the guest's to invalidate, as long as it is there
+        let stays =
+            old.as_ref().is_some_and(|old| self.has_guests_pasids(old) && is_same(&left, &host));
         let concerns = |it: Option<u32>| match it {
             None => pasid == NO_PASID,
             Some(it) => it == pasid || pasid == NO_PASID && self.hw.guests_own_pasids(),
         };
         self.each_port(|caches| {
             caches.forget_contexts(&concerns);
-            // what a guest shares an identifier with is the guest's to invalidate
-            let own = |old: &&Arc<Programmed>| old.guest.is_none() || !self.hw.guests_own_pasids();
-            if let Some(old) = old.as_ref().filter(own) {
+            if let Some(old) = old.as_ref().filter(|_| !stays) {
                 caches.forget(&|tag| tag.domain == old.domain, None, false);
             }
             caches.forget_atc(&concerns, None);
         });
+        let is_left = |tables: &Arc<Tables>| {
+            !now.values().any(|it| it.host.as_ref().is_some_and(|it| Arc::ptr_eq(it, tables)))
+        };
+        if let Some(tables) = left.filter(is_left) {
+            tables.remove_user(self);
+        }
+        if !now.values().any(|it| it.faults.is_some()) {
+            self.forget_requests();
+        }
     }
 
     /// Waits for the bursts under way, thread by thread, and changes what is cached.
@@ -154,6 +171,9 @@ impl Requester {
         self.each_port(|caches| {
             if !paging.is_empty() {
                 let of = |tag: &Tag| paging.iter().any(|it| it.domain == tag.domain);
+                // of a guest that had it before, with the same identifier, all goes
+                let guests = |tag: &Tag| self.hw.guests_own_pasids() && tag.space != 0 && of(tag);
+                caches.forget(&guests, None, false);
                 caches.forget(&of, Some(range), false);
                 caches.forget_atc(&|_| true, Some(range));
             }
@@ -171,14 +191,19 @@ impl Requester {
         request: &Request,
         denied: Denied,
     ) -> DmaFault {
-        if denied.stalls && programmed.faults.is_some() {
-            return DmaFault::Stalled { tag: self.stall(programmed, request) };
+        let stalls = denied.stalls && programmed.faults.is_some();
+        if let Some(tag) = stalls.then(|| self.stall(programmed, request)).flatten() {
+            return DmaFault::Stalled { tag };
         }
         if let (Some(record), Some((id, events))) = (denied.event, &programmed.events) {
             events.push(&self.hw.event_for_guest(record, *id));
         }
         DmaFault::Refused { code: denied.code }
     }
+}
+
+fn is_same(one: &Option<Arc<Tables>>, other: &Option<Arc<Tables>>) -> bool {
+    one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
 }
 
 impl fmt::Debug for Requester {

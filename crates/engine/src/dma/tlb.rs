@@ -38,16 +38,20 @@ const MAX_TAGS: usize = (1 << TAG_BITS) - 1;
 const TAG_BITS: u32 = PAGE_SIZE.trailing_zeros();
 
 impl Tags {
+    /// The number that a tag has; none when it has none.
+    pub fn known(&self, tag: Tag) -> Option<TagId> {
+        let found = self.tags.iter().position(|known| *known == tag);
+        found.map(|index| index as TagId + 1)
+    }
+
     /// The number of a tag; none when there is no number left.
     pub fn number(&mut self, tag: Tag) -> Option<TagId> {
-        let known = self.tags.iter().position(|known| *known == tag);
-        let index = known.or_else(|| {
+        self.known(tag).or_else(|| {
             (self.tags.len() < MAX_TAGS).then(|| {
                 self.tags.push(tag);
-                self.tags.len() - 1
+                self.tags.len() as TagId
             })
-        });
-        index.map(|index| index as TagId + 1)
+        })
     }
 
     /// The numbers of the tags for which something holds.

@@ -48,6 +48,9 @@ use crate::task::Task;
 /// Where interrupt messages go (`amd_iommu_get_resv_regions`).
 const MESSAGES: RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
 
+/// The type of the event of a device that asks for what it may not.
+const INVALID_DEVICE_REQUEST: u32 = 8;
+
 /// Hyper-transport's own addresses.
 const HYPER_TRANSPORT: RangeInclusive<u64> = 0xfd_0000_0000..=0xff_ffff_ffff;
 
@@ -321,6 +324,11 @@ impl Hardware for Amd {
         memory: &Reach<'_>,
     ) -> Result<Context, Denied> {
         let domain = programmed.domain as u16;
+        // what has no ATS may not ask
+        let has_ats = programmed.facts.as_ref().is_some_and(|facts| facts.ats);
+        if request.translation_only && !has_ats {
+            return Err(Denied::for_good(INVALID_DEVICE_REQUEST));
+        }
         let tables = programmed.host.as_ref().filter(|_| request.pasid.is_none());
         let context = match tables.map(|tables| (tables.format(), tables)) {
             Some((HostFormat::X86_64(format), tables)) => {

@@ -310,6 +310,17 @@ impl Denied {
     }
 }
 
+/// What a driver makes of a page request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It goes to who handles it, if anybody does.
+    Deliver,
+    /// It is answered as invalid.
+    Refuse,
+    /// It is lost, and answered by nobody.
+    Drop,
+}
+
 /// A model of IOMMU hardware and its driver. What a driver has no operation for is refused.
 pub(crate) trait Hardware: fmt::Debug + Send + Sync {
     /// Whether a device can be bound: its DMA is coherent (`IOMMU_CAP_CACHE_COHERENCY`).
@@ -422,9 +433,14 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         Err(Denied::for_good(0))
     }
 
-    /// Whether the driver lets a page request reach the program.
-    fn reports(&self, _request: &PageRequest) -> bool {
-        true
+    /// What the driver makes of a page request.
+    fn report_of(&self, _request: &PageRequest) -> Report {
+        Report::Deliver
+    }
+
+    /// Flags of a page request's message beside those of the user API.
+    fn page_request_flags(&self, _request: &PageRequest) -> u32 {
+        0
     }
 
     /// An event as a guest gets it, which knows the device by this ID.

@@ -129,6 +129,9 @@ impl Hardware for Riscv {
         request: &Request,
         _memory: &Reach<'_>,
     ) -> Result<Context, Denied> {
+        if request.translation_only {
+            return Err(Denied::for_good(lookup::DISALLOWED));
+        }
         let tables = programmed.host.as_ref().filter(|_| request.pasid.is_none());
         let leads = match tables.map(|tables| (tables.format(), tables.root())) {
             Some((HostFormat::Riscv(format), root)) => {

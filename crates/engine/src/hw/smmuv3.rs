@@ -44,7 +44,7 @@ use super::identifiers::Pool;
 use super::request::Request;
 use super::{
     ApplyToDevice, Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo,
-    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, PciState,
+    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, PciState, Report,
     Requests, Table as AnyTable, Users, ViommuMade, max_pasids, pci, pci_mut, reaches_driver,
     unfit, unsupported,
 };
@@ -376,8 +376,8 @@ impl Hardware for Smmuv3 {
     }
 
     /// Page requests by PRI are answered by the driver (`arm_smmu_handle_ppr`).
-    fn reports(&self, _request: &PageRequest) -> bool {
-        false
+    fn report_of(&self, _request: &PageRequest) -> Report {
+        Report::Refuse
     }
 
     /// `arm_vmaster_report_event`: with the stream ID of the guest's.

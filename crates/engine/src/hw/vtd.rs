@@ -40,7 +40,7 @@ use super::identifiers::InUse;
 use super::request::Request;
 use super::{
     Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo, Leads,
-    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, Requests,
+    Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, Report, Requests,
     Table as AnyTable, Users, max_pasids, pci, pci_mut, reaches_driver, unfit, unsupported,
 };
 use crate::Refusal;
@@ -304,6 +304,10 @@ impl Hardware for Vtd {
         request: &Request,
         _memory: &Reach<'_>,
     ) -> Result<Context, Denied> {
+        let has_ats = programmed.facts.as_ref().is_some_and(|facts| self.has_ats(facts));
+        if request.translation_only && !has_ats {
+            return Err(Denied::for_good(lookup::reason::ATS_DISABLED.into()));
+        }
         let entry = self.pasid_entry(programmed);
         let tag = Tag { domain: programmed.domain, space: request.pasid.unwrap_or(NO_PASID) };
         Ok(Context { tag, leads: Leads::Vtd(entry) })
@@ -318,14 +322,22 @@ impl Hardware for Vtd {
         self.walk(context, request, memory)
     }
 
-    /// `is_canonical_address` and the checks after it in `prq_event_thread`,
-    /// `drivers/iommu/intel/prq.c`.
-    fn reports(&self, request: &PageRequest) -> bool {
-        let sign = (request.iova as i64) << 16 >> 16 == request.iova as i64;
+    /// The checks of `prq_event_thread`, `drivers/iommu/intel/prq.c`.
+    fn report_of(&self, request: &PageRequest) -> Report {
+        let canonical = (request.iova as i64) << 16 >> 16 == request.iova as i64;
         let touches = request.rights.intersects(Rights::READ | Rights::WRITE);
         let executes = request.rights.contains(Rights::EXECUTE);
-        sign && !(request.privileged && touches)
-            && !(executes && request.rights.contains(Rights::READ))
+        let reads = request.rights.contains(Rights::READ);
+        if !canonical || request.privileged && touches || executes && reads {
+            return Report::Refuse;
+        }
+        // a stop marker
+        if request.last && !touches { Report::Drop } else { Report::Deliver }
+    }
+
+    /// `IOMMU_FAULT_PAGE_RESPONSE_NEEDS_PASID`, a flag of the kernel's own that is handed on.
+    fn page_request_flags(&self, request: &PageRequest) -> u32 {
+        if request.pasid.is_some() { 1 << 2 } else { 0 }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Area, Ioas, Prot};
 use crate::Refusal;
 use crate::hw::PagingDomain;
 use crate::objects::ObjectId;
+use crate::pages::Run;
 use crate::physical::Physical;
 use crate::tables::Tables;
 use crate::task::Task;
@@ -33,8 +34,6 @@ pub(crate) struct DomainRef {
     pub dirty_tracking: bool,
     /// Its tables, where devices walk any.
     tables: Option<Arc<Tables>>,
-    /// Whether its pages are marked when they are written.
-    tracked: bool,
     /// Without tables: first IOVA of each table entry that a test marked dirty.
     dirty: BTreeSet<u64>,
 }
@@ -55,12 +54,7 @@ impl Leaf {
 }
 
 impl DomainRef {
-    pub fn new(
-        hwpt: ObjectId,
-        domain: PagingDomain,
-        tables: Option<Arc<Tables>>,
-        tracked: bool,
-    ) -> Self {
+    pub fn new(hwpt: ObjectId, domain: PagingDomain, tables: Option<Arc<Tables>>) -> Self {
         let PagingDomain { page_sizes, aperture, dirty_needs_tracking, read_only, .. } = domain;
         Self {
             hwpt,
@@ -70,7 +64,6 @@ impl DomainRef {
             read_only,
             dirty_tracking: false,
             tables,
-            tracked,
             dirty: BTreeSet::new(),
         }
     }
@@ -97,22 +90,19 @@ impl DomainRef {
         if rights.is_empty() {
             return Ok(());
         }
-        let prot = PageProt { rights, tracking: self.tracked };
+        let prot = PageProt { rights, tracking: tables.tracks() };
         let mut at = area.start;
-        loop {
-            // without a hole in physical addresses, and with the same size of pages in memory
-            let (address, room, block) =
-                hold.physical(area.page_at(at), physical).ok_or(Refusal::NoMemory)?;
+        let (first, pages) = area.page_span();
+        let runs = hold.runs(first, pages, physical).ok_or(Refusal::NoMemory)?;
+        for Run { physical, bytes, block } in runs {
             let offset = area.byte_at(at) % PAGE_SIZE;
-            let last = area.last.min(at.saturating_add(room - offset - 1));
+            let last = area.last.min(at.saturating_add(bytes - offset - 1));
             let block = if large_pages { block } else { PAGE_SIZE };
             let sizes = self.page_sizes & (2 * block - 1);
-            tables.map(at..=last, address + offset, sizes, prot)?;
-            if last == area.last {
-                return Ok(());
-            }
-            at = last + 1;
+            tables.map(at..=last, physical + offset, sizes, prot)?;
+            at = last.wrapping_add(1);
         }
+        Ok(())
     }
 
     /// Takes a range out of the tables, and waits for what uses it.
@@ -159,6 +149,9 @@ impl Ioas {
         let added = self.enter_domain(task, &domain, owner);
         if let Err(refusal) = added {
             self.unreserve(owner);
+            if self.domains.is_empty() {
+                self.areas.values_mut().for_each(|area| area.hold = None);
+            }
             return Err(refusal);
         }
         self.iova_alignment = alignment;

@@ -92,7 +92,8 @@ impl TableStore for &Arena {
     fn allocate(&mut self, words: u64) -> Option<u64> {
         let wanted = words.div_ceil(WORDS);
         let mut pages = self.pages.lock();
-        let page = match pages.free.pop().filter(|_| wanted == 1) {
+        let again = if wanted == 1 { pages.free.pop() } else { None };
+        let page = match again {
             Some(page) => page,
             None => {
                 let page = pages.next.next_multiple_of(wanted);

@@ -73,6 +73,9 @@ fn causes(access: Access) -> [u32; 3] {
     }
 }
 
+/// A request of a kind that the device may not make.
+pub(crate) const DISALLOWED: u32 = cause::DISALLOWED;
+
 /// What the driver's blocked domain makes of a request: all inbound transactions are disallowed.
 pub(crate) const BLOCKED: u32 = cause::DMA_DISABLED;
 

@@ -1,6 +1,7 @@
 //! What devices behind an SMMU reach.
 
 use profile::Quirk;
+use profile::registers::Field;
 use profile::registers::smmuv3::*;
 use pt::Translation;
 use pt::format::Granule;
@@ -18,9 +19,6 @@ use crate::tables::{HostFormat, Reach, Tables};
 /// The value of OAS, IPS and S2PS for 48 bits.
 const BITS_48: u8 = 5;
 
-/// log2 of the host's context descriptors: any substream that the SMMU has.
-const HOST_DESCRIPTORS: u8 = 20;
-
 /// `T0SZ` of so many bits of input address.
 fn tsz(input_bits: u32) -> u8 {
     (64 - input_bits) as u8
@@ -36,7 +34,8 @@ fn tg0(granule: Granule) -> u8 {
 
 /// What an event becomes; one that stalls is none, and is told by a page request.
 fn denied(event: Event, delivers_stalls: bool) -> Denied {
-    let stalls = event.stalls() && delivers_stalls;
+    // one of stage 2 reaches nobody (`arm_smmu_handle_event`), and would wait until the device is detached
+    let stalls = event.stalls() && delivers_stalls && !event.second_stage;
     let forwarded = matches!(
         event.kind,
         Kind::BadEntry
@@ -76,10 +75,15 @@ impl Smmuv3 {
             sl0,
             tg: tg0(format.granule),
             ps: BITS_48,
-            vmid: programmed.domain as u16,
+            vmid: self.identifier(programmed, VMID16),
             ttb: tables.root(),
             stalls: self.stalls_of(programmed),
         })
+    }
+
+    /// What the hardware would tell a domain apart by: the IOTLB's own tag is wider.
+    fn identifier(&self, programmed: &Programmed, wide: Field) -> u16 {
+        programmed.domain as u16 & if self.is_set(wide) { 0xffff } else { 0xff }
     }
 
     fn stalls_of(&self, programmed: &Programmed) -> bool {
@@ -93,10 +97,9 @@ impl Smmuv3 {
             t0sz: tsz(format.input_bits),
             tg0: tg0(format.granule),
             ips: BITS_48,
-            // an identifier that the hardware tells apart: ours is wider
-            asid: programmed.domain as u16 & if self.is_set(ASID16) { 0xffff } else { 0xff },
+            asid: self.identifier(programmed, ASID16),
             ttb0: tables.root(),
-            marks: tables.records(),
+            marks: tables.tracks(),
             stalls: self.stalls_of(programmed),
         }))
     }
@@ -123,7 +126,7 @@ impl Smmuv3 {
                     let table = ContextTable {
                         address: 0,
                         format: 0,
-                        log2_count: if self.pasids() > 1 { HOST_DESCRIPTORS } else { 0 },
+                        log2_count: self.pasids().ilog2() as u8,
                     };
                     let default = DefaultSubstream::Substream0;
                     let stalls = self.stalls_of(programmed);

@@ -130,3 +130,30 @@ fn dirty(guest: &mut Guest, hwpt_id: u32, flags: u32) -> u64 {
     guest.host.client.memory.read(data, &mut bytes).unwrap();
     u64::from_le_bytes(bytes)
 }
+
+#[test]
+fn a_refused_nesting_parent_pins_nothing() {
+    let mut guest = Guest::new(&File::of("spr").machine(), Kernel::newest());
+    guest.host.map(0x4000_0000, READ).unwrap();
+    let refused = guest.host.hwpt(IOMMU_HWPT_ALLOC_NEST_PARENT);
+    assert!(refused.is_err(), "a mapping is read-only");
+    let pinned = &guest.host.client.memory.accounts().pinned_vm;
+    assert_eq!(pinned.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_idle_device_holds_no_memory() {
+    let references = |reads: bool| {
+        let mut guest = Guest::new(&File::of("spr").machine(), Kernel::newest());
+        guest.host.attach(IOAS).unwrap();
+        let dma = guest.dma();
+        if reads {
+            read(&dma, None, 0x1000).unwrap();
+        }
+        let (ioas_id, length) = (IOAS, PAGES * PAGE);
+        let mut unmap = iommu_ioas_unmap { ioas_id, iova: 0, length, ..Default::default() };
+        guest.host.call(&mut unmap).unwrap();
+        std::sync::Arc::strong_count(&guest.host.client.memory)
+    };
+    assert_eq!(references(true), references(false));
+}

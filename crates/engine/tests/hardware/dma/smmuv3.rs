@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::Answer;
+use engine::{Answer, Awaited, PageRequest};
 use pt::Root;
 use pt::format::{Granule, VmsaStage1};
 use zerocopy::{FromBytes, IntoBytes};
@@ -44,6 +44,7 @@ struct Process {
     guest: Guest,
     root: Root,
     viommu: u32,
+    nested: u32,
     faults: i32,
     events: i32,
 }
@@ -81,7 +82,7 @@ impl Process {
         let nested = nested.unwrap();
         let (faults, events) = (faults.out_fault_fd, events.out_veventq_fd);
         let [faults, events] = [faults, events].map(u32::cast_signed);
-        let mut it = Self { guest, root, viommu, faults, events };
+        let mut it = Self { guest, root, viommu, nested, faults, events };
         it.describe(it.root, stalls);
         it.guest.host.attach(nested).unwrap();
         it
@@ -237,13 +238,13 @@ fn a_stalled_access_waits_for_its_page() {
         told.iter().map(|it| (it.flags, it.pasid, it.grpid, it.perm, it.addr)).collect();
     let flags = IOMMU_PGFAULT_FLAGS_PASID_VALID | IOMMU_PGFAULT_FLAGS_LAST_PAGE;
     assert_eq!(shapes, [(flags, SSID, tag.into(), IOMMU_PGFAULT_PERM_WRITE, VA + 8)]);
-    assert_eq!(dma.wait(tag, Duration::ZERO), None);
+    assert_eq!(dma.wait(Awaited::Stall(tag), Duration::ZERO), None);
     it.map(VA, DATA[0]);
     let answer =
         iommu_hwpt_page_response { cookie: told[0].cookie, code: IOMMUFD_PAGE_RESP_SUCCESS };
     let at = it.guest.host.put(answer.as_bytes());
     it.guest.host.client.write(it.faults, at, 8).unwrap();
-    assert_eq!(dma.wait(tag, Duration::ZERO), Some(Answer::Success));
+    assert_eq!(dma.wait(Awaited::Stall(tag), Duration::ZERO), Some(Answer::Success));
     assert_eq!(write(&dma, Some(SSID), VA + 8, 5), Ok(()));
     assert_eq!(it.guest.get(DATA[0] + 8), 5);
 
@@ -252,5 +253,98 @@ fn a_stalled_access_waits_for_its_page() {
         panic!("it was to stall")
     };
     it.guest.host.detach().unwrap();
-    assert_eq!(dma.wait(tag, Duration::ZERO), Some(Answer::Invalid));
+    assert_eq!(dma.wait(Awaited::Stall(tag), Duration::ZERO), Some(Answer::Invalid));
+}
+
+#[test]
+fn memory_unmapped_while_the_device_is_detached_is_gone() {
+    let mut it = Process::new(false);
+    let dma = it.guest.dma();
+    it.map(VA, DATA[0]);
+    assert_eq!(read(&dma, Some(SSID), VA), Ok(1));
+    it.guest.host.detach().unwrap();
+    let (ioas_id, length) = (IOAS, PAGES * PAGE);
+    let mut unmap = iommu_ioas_unmap { ioas_id, iova: 0, length, ..Default::default() };
+    it.guest.host.call(&mut unmap).unwrap();
+    // all but the page that was read comes again
+    let kept = iommu_ioas_map {
+        flags: IOMMU_IOAS_MAP_FIXED_IOVA | READ | WRITE,
+        ioas_id: IOAS,
+        user_va: GUEST + 0x2000,
+        length: length - 0x2000,
+        iova: 0x2000,
+        ..Default::default()
+    };
+    it.guest.host.call(&mut { kept }).unwrap();
+    it.guest.host.attach(it.nested).unwrap();
+    assert_eq!(read(&dma, Some(SSID), VA), refused(TRANSLATION));
+}
+
+#[test]
+fn page_requests_are_no_stalls() {
+    let mut it = Process::new(true);
+    let dma = it.guest.dma();
+    let request = |group| PageRequest {
+        pasid: Some(SSID),
+        iova: VA,
+        rights: Rights::READ,
+        privileged: false,
+        group,
+        last: true,
+    };
+    dma.request_page(request(1));
+    assert_eq!(dma.wait(Awaited::Group(1), Duration::ZERO), Some(Answer::Invalid));
+    dma.request_page(request(1));
+    let stalled = dma.burst(Some(SSID), |burst| burst.update(VA, |word| word + 1));
+    let Err(DmaFault::Stalled { tag }) = stalled else { panic!("it was to stall") };
+    let told = it.requests();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].perm, IOMMU_PGFAULT_PERM_WRITE, "an event has one bit for both");
+    assert_eq!(dma.wait(Awaited::Stall(tag), Duration::ZERO), None);
+}
+
+/// An SMMU with fields of ID registers changed: the register, its mask, and the bits.
+fn grace(changes: &[(usize, u32, u32)]) -> Machine {
+    let mut machine = File::of("grace").machine();
+    for unit in &mut machine.iommus {
+        if let profile::machine::Hardware::ArmSmmuv3(unit) = &mut unit.hardware {
+            for (index, mask, bits) in changes {
+                unit.idr[*index] = unit.idr[*index] & !mask | bits;
+            }
+        }
+    }
+    machine
+}
+
+#[test]
+fn smaller_identifiers_suffice() {
+    // SSIDSIZE of 16, without VMID16 and ASID16
+    let machine = grace(&[(1, 0x7c0, 16 << 6), (0, 1 << 18 | 1 << 12, 0)]);
+    let mut guest = Guest::new(&machine, Kernel::newest());
+    for _ in 0..300 {
+        let id = guest.host.hwpt(0).unwrap();
+        guest.host.destroy(id).unwrap();
+    }
+    let dma = guest.dma();
+    for flags in [0, NP] {
+        let hwpt = guest.host.hwpt(flags).unwrap();
+        guest.host.attach(hwpt).unwrap();
+        assert_eq!(read(&dma, None, 0x1000), Ok(1), "flags {flags}");
+    }
+}
+
+#[test]
+fn a_domain_that_tracks_is_written_before_and_after() {
+    // HTTU of 2: written pages are marked
+    let mut guest = Guest::new(&grace(&[(0, 3 << 6, 2 << 6)]), Kernel::newest());
+    let hwpt = guest.host.hwpt(IOMMU_HWPT_ALLOC_DIRTY_TRACKING).unwrap();
+    guest.host.attach(hwpt).unwrap();
+    let dma = guest.dma();
+    assert_eq!(write(&dma, None, 0x1000, 1), Ok(()));
+    for flags in [IOMMU_HWPT_DIRTY_TRACKING_ENABLE, 0] {
+        let mut track =
+            iommu_hwpt_set_dirty_tracking { hwpt_id: hwpt, flags, ..Default::default() };
+        guest.host.call(&mut track).unwrap();
+        assert_eq!(write(&dma, None, 0x2000, 1), Ok(()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::{Answer, PageRequest};
+use engine::{Answer, Awaited, PageRequest};
 use profile::machine::Caching;
 use pt::Root;
 use pt::format::X86_64;
@@ -294,31 +294,118 @@ fn page_requests() {
     let told = it.requests();
     let shapes: Vec<_> =
         told.iter().map(|it| (it.flags, it.pasid, it.grpid, it.perm, it.addr, it.dev_id)).collect();
-    let valid = IOMMU_PGFAULT_FLAGS_PASID_VALID;
+    // a flag of the kernel's own goes with a PASID (`IOMMU_FAULT_PAGE_RESPONSE_NEEDS_PASID`)
+    let valid = IOMMU_PGFAULT_FLAGS_PASID_VALID | 1 << 2;
     let last = valid | IOMMU_PGFAULT_FLAGS_LAST_PAGE;
     let read_only = IOMMU_PGFAULT_PERM_READ;
     assert_eq!(
         shapes,
         [(valid, PASID, 3, read_only, VA + PAGE, DEVICE), (last, PASID, 3, read_only, VA, DEVICE),]
     );
-    assert_eq!(dma.wait(3, Duration::ZERO), None);
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), None);
     it.map(VA, DATA[0]);
     it.answer(told[0].cookie, IOMMUFD_PAGE_RESP_SUCCESS).unwrap();
-    assert_eq!(dma.wait(3, Duration::ZERO), Some(Answer::Success));
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), Some(Answer::Success));
     assert_eq!(read(&dma, Some(PASID), VA), Ok(1));
     assert_eq!(it.answer(told[0].cookie, IOMMUFD_PAGE_RESP_SUCCESS), Err(Errno::EINVAL));
 
     // what nobody handles is answered at once
     dma.request_page(PageRequest { pasid: None, ..request(VA, true) });
-    assert_eq!(dma.wait(3, Duration::ZERO), Some(Answer::Invalid));
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), Some(Answer::Invalid));
     // so is what the driver does not hand on: privilege with access
     dma.request_page(PageRequest { privileged: true, ..request(VA, true) });
-    assert_eq!(dma.wait(3, Duration::ZERO), Some(Answer::Invalid));
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), Some(Answer::Invalid));
 
     // and what waits when the PASID goes away
     dma.request_page(request(VA, true));
-    assert_eq!(dma.wait(3, Duration::ZERO), None);
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), None);
     it.guest.host.detach_pasid(PASID).unwrap();
-    assert_eq!(dma.wait(3, Duration::ZERO), Some(Answer::Invalid));
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), Some(Answer::Invalid));
     assert_eq!(read(&dma, Some(PASID), VA), refused(0x59));
+}
+
+fn request(pasid: u32, rights: Rights) -> PageRequest {
+    PageRequest { pasid: Some(pasid), iova: VA, rights, privileged: false, group: 3, last: true }
+}
+
+#[test]
+fn a_stop_marker_is_told_to_nobody() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    dma.request_page(request(PASID, Rights::empty()));
+    assert!(it.requests().is_empty());
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), None);
+}
+
+#[test]
+fn a_pasid_that_is_not_attached_has_no_queue() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    it.guest.host.attach(it.nested).unwrap();
+    dma.request_page(request(PASID + 9, Rights::READ));
+    assert!(it.requests().is_empty());
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), Some(Answer::Invalid));
+}
+
+#[test]
+fn half_a_group_ends_with_the_attachment() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    let part = PageRequest { last: false, iova: 0xdead_0000, ..request(PASID, Rights::READ) };
+    dma.request_page(part);
+    it.guest.host.detach_pasid(PASID).unwrap();
+    it.guest.host.attach_pasid(PASID, it.nested).unwrap();
+    dma.request_page(request(PASID, Rights::READ));
+    let told: Vec<_> = it.requests().iter().map(|it| it.addr).collect();
+    assert_eq!(told, [VA]);
+}
+
+#[test]
+fn a_late_answer_is_none_to_the_next_group() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    dma.request_page(request(PASID, Rights::READ));
+    let told = it.requests();
+    dma.request_page(request(PASID, Rights::READ));
+    it.answer(told[0].cookie, IOMMUFD_PAGE_RESP_SUCCESS).unwrap();
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::ZERO), None);
+    let told = it.requests();
+    it.answer(told[0].cookie, IOMMUFD_PAGE_RESP_SUCCESS).unwrap();
+    assert_eq!(dma.wait(Awaited::Group(3), Duration::MAX), Some(Answer::Success));
+}
+
+#[test]
+fn a_device_keeps_translations_of_any_number_of_pasids() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    it.map(VA, DATA[0]);
+    for pasid in 1000..1000 + 5000 {
+        dma.burst(Some(pasid), |burst| burst.read_translated(VA, &mut [0; 8])).unwrap();
+    }
+    let got = dma.burst(Some(PASID), |burst| {
+        let granted = burst.request_translation(VA, Rights::READ);
+        (granted, burst.read_translated(VA, &mut [0; 8]))
+    });
+    assert_eq!(got, (Ok(Rights::READ), Ok(true)));
+}
+
+#[test]
+fn a_device_without_ats_may_not_ask() {
+    let mut machine = File::of("spr").machine();
+    machine.devices.iter_mut().for_each(|device| device.ats = false);
+    let mut guest = Guest::new(&machine, Kernel::newest());
+    guest.host.attach(IOAS).unwrap();
+    let dma = guest.dma();
+    let got = dma.burst(None, |burst| burst.request_translation(0x1000, Rights::READ));
+    assert_eq!(got, Err(DmaFault::Refused { code: 0x44 }));
+}
+
+#[test]
+fn no_access_goes_on_at_address_0() {
+    let mut it = Process::new();
+    let dma = it.guest.dma();
+    it.map(0xffff_ffff_ffff_f000, DATA[0]);
+    it.map(0, DATA[1]);
+    let got = dma.burst(Some(PASID), |burst| burst.read(0xffff_ffff_ffff_f000, &mut [0; 8192]));
+    assert_eq!(got, Err(DmaFault::NoMemory));
 }
