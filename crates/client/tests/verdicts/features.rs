@@ -1,7 +1,11 @@
 //! The calls that the value of each feature offers, and that none of them is refused.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use client::feature::*;
 use client::{Device, Failed, NotNegotiated, SharedBuffer, System};
+use engine::{Dma, Engine, PageRequest, Rights};
 use profile::{Kernel, Machine, Requirement, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -116,6 +120,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 impl Step {
+    fn response(&self) -> Response {
+        if self.five_levels { Response::Success } else { Response::Invalid }
+    }
+
     /// An address that every device reaches, with no reserved one near.
     fn iova(&self) -> u64 {
         (1 + self.page % 0x1_0000) * PAGE
@@ -140,7 +148,7 @@ impl Step {
 }
 
 /// Makes the calls of a feature, in any order.
-fn play(device: &Device, feature: FeatureName, steps: &[Step]) -> Result<(), Failed> {
+fn play(device: &Device, feature: FeatureName, steps: &[Step], dma: &Dma) -> Result<(), Failed> {
     let page = page();
     match feature {
         FeatureName::Passthrough => {
@@ -165,7 +173,11 @@ fn play(device: &Device, feature: FeatureName, steps: &[Step]) -> Result<(), Fai
         FeatureName::PageFaults => {
             let given = given(device.negotiate(&PAGE_FAULTS));
             steps.iter().try_for_each(|step| {
-                assert_eq!(given.faults().next().unwrap(), None);
+                miss(dma, None, step);
+                while let Some(group) = given.faults().next().unwrap() {
+                    given.faults().respond(group, step.response()).unwrap();
+                    ANSWERED.fetch_add(1, Ordering::Relaxed);
+                }
                 given.map(step.iova(), &page).or_else(taken_or_free)
             })
         }
@@ -188,16 +200,39 @@ fn play(device: &Device, feature: FeatureName, steps: &[Step]) -> Result<(), Fai
                 _ => given.invalidate(step.invalidation()),
             })
         }
-        FeatureName::GuestSva => play_guest_sva(given(device.negotiate(&GUEST_SVA)), steps),
+        FeatureName::GuestSva => play_guest_sva(given(device.negotiate(&GUEST_SVA)), steps, dma),
     }
 }
 
-fn play_guest_sva(mut given: GuestSva, steps: &[Step]) -> Result<(), Failed> {
+/// How many page requests were answered.
+static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+
+/// The device wants a page, and asks for it.
+fn miss(dma: &Dma, pasid: Option<u32>, step: &Step) {
+    // whether it is refused or stalls is the table's to say
+    let _ = dma.burst(pasid, |burst| burst.write(step.iova(), &[1]));
+    dma.request_page(PageRequest {
+        pasid,
+        iova: step.iova(),
+        rights: Rights::READ,
+        privileged: false,
+        group: step.count as u16,
+        last: step.five_levels,
+    });
+}
+
+fn play_guest_sva(mut given: GuestSva, steps: &[Step], dma: &Dma) -> Result<(), Failed> {
     let page = page();
-    let mut bindings = Vec::new();
+    let mut bindings: Vec<Binding> = Vec::new();
     steps.iter().try_for_each(|step| match (step.what % 4, bindings.len()) {
-        (0, _) => {
-            assert_eq!(given.next_fault().unwrap(), None);
+        (0, some) => {
+            if some > 0 {
+                miss(dma, Some(bindings[step.which % some].pasid().number()), step);
+            }
+            while let Some(group) = given.next_fault().unwrap() {
+                given.respond(group, step.response()).unwrap();
+                ANSWERED.fetch_add(1, Ordering::Relaxed);
+            }
             given.map(step.iova(), &page).or_else(taken_or_free)
         }
         (1, _) | (_, 0) => {
@@ -228,16 +263,18 @@ fn what_was_given_is_not_refused() {
     let mut given = 0;
     for machine in Machine::all().iter().filter(|machine| !machine.devices.is_empty()) {
         for kernel in Kernel::all() {
-            let system = System::software(machine, kernel).unwrap();
+            let engine = Engine::new(machine, kernel);
+            let system = System::of(Arc::clone(&engine)).unwrap();
             let device = system.device(machine.devices[0].address);
             for requirement in Requirement::all() {
                 if !device.check(requirement).is_ok_and(|verdict| verdict.is_satisfied()) {
                     continue;
                 }
                 given += 1;
+                let dma = engine.dma(0).expect("the first device is with VFIO");
                 let name = &requirement.name;
                 let played = runner.run(&steps(), |steps| {
-                    let done = play(&device, FeatureName::of(name), &steps);
+                    let done = play(&device, FeatureName::of(name), &steps, &dma);
                     done.map_err(|failed| TestCaseError::fail(failed.to_string()))
                 });
                 played
@@ -246,4 +283,6 @@ fn what_was_given_is_not_refused() {
         }
     }
     assert!(given > 150, "{given} features were given");
+    let answered = ANSWERED.load(Ordering::Relaxed);
+    assert!(answered > 50, "{answered} page requests were answered");
 }
