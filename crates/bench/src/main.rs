@@ -1,11 +1,16 @@
-//! What a call costs: through `softiommu run`, through the engine in-process, and, as the baseline
-//! of the same minute, a native ioctl of this machine.
+//! What calls and accesses cost, beside others that do the same in the same minute.
 //!
-//! Every number is the median of batches of one run, in nanoseconds. Without a domain no page is
-//! pinned, so what is measured is the way of a call and the bookkeeping of mappings.
+//! | argument | what is measured | the baseline |
+//! |---|---|---|
+//! | `calls` | a call through `softiommu run`, and through the engine in-process | a native ioctl |
+//! | `dma` | translations and reads of a device: [`dma`] | the crate `vm-memory`, a copy |
+//!
+//! Every number is the median of batches of one run, in nanoseconds. Where calls are measured no page
+//! is pinned, for want of a domain: it is the way of a call and the bookkeeping of mappings.
 
 #![forbid(unsafe_code)]
 
+mod dma;
 mod inside;
 mod measure;
 
@@ -26,28 +31,35 @@ const LIVE: [u64; 3] = [10, 10_000, 1_000_000];
 /// How much dearer mapping may be with the most mappings than with the fewest, in-process.
 const MOST_GROWTH: f64 = 4.0;
 
-/// Measure calls through `softiommu run` and in-process, beside a native ioctl.
+/// Measure calls and accesses of devices, beside others that do the same.
 #[derive(Parser)]
 struct Cli {
     /// The softiommu to measure [default: the one beside this program]
     #[arg(long)]
     softiommu: Option<PathBuf>,
-    /// What this process measures
-    #[arg(long, value_enum, hide = true, default_value = "all")]
+    /// What is measured
+    #[arg(value_enum, default_value = "all")]
     part: Part,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     All,
-    /// As a program under `softiommu run`
+    /// Calls of programs
+    Calls,
+    /// Accesses of devices
+    Dma,
+    /// Calls of a program that is under `softiommu run`, for `calls`
+    #[value(hide = true)]
     Under,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.part {
-        Part::All => all(cli.softiommu),
+        Part::All => calls(cli.softiommu).and_then(|kept| Ok(dma::run()? && kept)),
+        Part::Calls => calls(cli.softiommu),
+        Part::Dma => dma::run(),
         Part::Under => under(),
     };
     match done {
@@ -61,16 +73,16 @@ fn main() -> ExitCode {
 }
 
 /// Prints all; false when the gate is missed.
-fn all(softiommu: Option<PathBuf>) -> io::Result<bool> {
+fn calls(softiommu: Option<PathBuf>) -> io::Result<bool> {
     let native = native_ioctl()?;
     println!("{:<42} {:>10} {:>10}", "median of one run", "ns", "x native");
     line("native ioctl", native, native);
-    let mut inside = Inside::new();
+    let mut inside = Inside::new()?;
     line("in-process: cheapest call", measure::cheapest(&mut inside)?, native);
     let mut growth = Vec::new();
     for layout in [Layout::Adjacent, Layout::Gaps] {
         for live in LIVE {
-            let cost = measure::map_unmap(&mut Inside::new(), live, layout)?;
+            let cost = measure::map_unmap(&mut Inside::new()?, live, layout)?;
             line(&format!("in-process: map+unmap, {live} {layout}"), cost, native);
             growth.push(cost);
         }
@@ -99,7 +111,7 @@ fn run_under(softiommu: Option<PathBuf>, native: f64) -> io::Result<()> {
     let output = Command::new(softiommu)
         .args(["run", "--"])
         .arg(this)
-        .args(["--part", "under"])
+        .arg("under")
         .stderr(Stdio::inherit())
         .output()?;
     for text in String::from_utf8_lossy(&output.stdout).lines() {
