@@ -5,8 +5,10 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`registers`] | registers in memory that programs map |
 //! | [`dmatest`] | a device for tests: any access, by script |
 
 #![forbid(unsafe_code)]
 
 pub mod dmatest;
+pub mod registers;

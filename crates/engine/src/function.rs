@@ -19,7 +19,7 @@ use uapi::vfio::*;
 
 use crate::dma::Requester;
 use crate::hw::Hardware;
-use crate::{Bar, Model, Refusal};
+use crate::{Bar, Interrupts, Model, Refusal};
 
 /// A PCI function that programs may have.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) struct Function {
     /// Whether its interrupt messages reach only its own interrupts.
     pub isolated: bool,
     pub requester: Arc<Requester>,
+    pub interrupts: Interrupts,
     model: OnceLock<Arc<dyn Model>>,
     config: Mutex<Config>,
 }
@@ -70,7 +71,8 @@ impl Function {
         requester: Arc<Requester>,
     ) -> Self {
         let (model, config) = (OnceLock::new(), Mutex::new(Config([0; Config::SIZE])));
-        Self { number, facts, hw, isolated, requester, model, config }
+        let interrupts = Interrupts::default();
+        Self { number, facts, hw, isolated, requester, interrupts, model, config }
     }
 
     /// Puts a device behind the function; false when there is one.
@@ -130,7 +132,7 @@ impl Function {
     }
 
     /// Flags and number of a kind of interrupts (`vfio_pci_ioctl_get_irq_info`).
-    pub fn interrupts(&self, index: u32) -> Result<(u32, u32), Refusal> {
+    pub fn interrupt_info(&self, index: u32) -> Result<(u32, u32), Refusal> {
         let flags = match index {
             VFIO_PCI_INTX_IRQ_INDEX => VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
             1..VFIO_PCI_NUM_IRQS => VFIO_IRQ_INFO_NORESIZE,

@@ -16,6 +16,7 @@
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
 //! | [`function`], [`model`] | their regions and reset; the devices behind them |
+//! | [`interrupts`] | from a device to who waits for it |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
 //!
@@ -36,6 +37,7 @@ mod file;
 mod function;
 mod hw;
 mod hwpt;
+mod interrupts;
 mod ioas;
 mod model;
 mod objects;
@@ -59,7 +61,8 @@ pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Node};
-pub use model::{Bar, Model};
+pub use interrupts::{Interrupts, Trigger};
+pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
 pub use pt::Rights;
 pub use refusal::Refusal;
@@ -134,6 +137,11 @@ impl Engine {
     /// The way to memory of the PCI function that VFIO knows by a number; none when there is no such.
     pub fn dma(&self, number: usize) -> Option<Dma> {
         self.functions.get(number).map(|function| Dma::new(&function.requester))
+    }
+
+    /// The interrupts of the PCI function that VFIO knows by a number; none when there is no such.
+    pub fn interrupts(&self, number: usize) -> Option<Interrupts> {
+        self.functions.get(number).map(|function| function.interrupts.clone())
     }
 
     /// Puts a device behind the PCI function that VFIO knows by a number; false when there is no such

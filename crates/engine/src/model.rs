@@ -1,6 +1,9 @@
 //! What a VFIO function does: its registers and its reset.
 
 use std::fmt;
+use std::sync::Arc;
+
+use mem::SharedFile;
 
 /// The device behind a VFIO function. It works in threads of its own, and nothing here may wait for the
 /// program.
@@ -10,6 +13,18 @@ use std::fmt;
 pub trait Model: Send + Sync + fmt::Debug {
     /// A BAR, by its number from 0 to 5; none when the device has no such. It never changes.
     fn bar(&self, number: u32) -> Option<Bar>;
+
+    /// The memory of a BAR, for programs to map and read; none where reads have side effects, or where
+    /// what is read is made on the way. It holds what [`Model::read`] gives, at any time, and never
+    /// changes for another. Programs never write to it: their stores come by [`Model::write`].
+    fn memory(&self, _bar: u32) -> Option<Arc<SharedFile>> {
+        None
+    }
+
+    /// The interrupts that it can raise, by its [`crate::Interrupts`]. They never change.
+    fn vectors(&self) -> Vectors {
+        Vectors::default()
+    }
 
     /// Reads registers.
     fn read(&self, bar: u32, offset: u64, to: &mut [u8]);
@@ -35,4 +50,26 @@ pub struct Bar {
     pub wide: bool,
     /// Whether reads have no side effects.
     pub prefetchable: bool,
+}
+
+/// Interrupts that a device can raise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vectors {
+    /// Whether it has one by pin (INTx).
+    pub pin: bool,
+    /// How many it has by MSI: a power of two up to 32; 0 without.
+    pub msi: u8,
+    /// Those by MSI-X.
+    pub msix: Option<Msix>,
+}
+
+/// Interrupts by MSI-X (PCI 7.7.2). Their table is the system's: the model never sees accesses to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msix {
+    /// How many there are, up to 2048.
+    pub vectors: u16,
+    /// The BAR of the table, and where it begins there.
+    pub table: (u32, u64),
+    /// The BAR of the bits that tell what is pending, and where they begin there.
+    pub pending: (u32, u64),
 }

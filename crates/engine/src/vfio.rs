@@ -178,7 +178,7 @@ impl VfioFile {
     fn irq_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
         const WHOLE: usize = size_of::<vfio_irq_info>();
         let mut info: vfio_irq_info = load(&**task.memory(), arg, WHOLE, WHOLE)?;
-        (info.flags, info.count) = self.function().interrupts(info.index)?;
+        (info.flags, info.count) = self.function().interrupt_info(info.index)?;
         task.store(arg, &info, "argument")
     }
 

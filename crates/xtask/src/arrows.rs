@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bench",      &["client", "engine", "mem", "profile", "testkit", "uapi"]),
     ("cli",        &["client", "profile", "report", "supervisor", "uapi"]),
     ("client",     &["engine", "mem", "profile", "uapi"]),
-    ("devices",    &["engine"]),
+    ("devices",    &["engine", "mem"]),
     ("engine",     &["mem", "profile", "pt", "uapi"]),
     ("mem",        &[]),
     ("player",     &[]), // a witness: it must not share a mistake with the engine
