@@ -5,6 +5,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`catalogue`] | which devices there are, and how one is asked for |
 //! | [`identity`] | what a device says of itself |
 //! | [`registers`] | registers in memory that programs map |
 //! | [`worker`] | a device's thread: what it is told to do, its way to memory, resets |
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 pub mod dmatest;
 pub mod identity;
 pub mod latency;
