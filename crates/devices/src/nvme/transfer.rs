@@ -289,7 +289,8 @@ mod tests {
         {
             pieces.push(Some(at), length);
         }
-        let moved: Vec<_> = pieces.bursts().map(|it| it.iter().map(|it| it.length).sum()).collect();
+        let moved: Vec<_> =
+            pieces.bursts().map(|it| it.iter().map(|it| it.length).sum::<usize>()).collect();
         assert_eq!(moved, [0x1000, 0x1_0000, 0x1_0000, 0x1_0000, 0x1_0000, 0x1_0000]);
         assert_eq!(pieces.length, 0x5_1000);
         let second = pieces.list[2];
