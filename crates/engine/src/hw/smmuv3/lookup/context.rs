@@ -12,8 +12,6 @@ use crate::hw::request::Request;
 /// is how a cache of configuration keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
-    /// The context descriptor that was used; a request without a substream may use that of 0.
-    pub substream: Option<u32>,
     /// None where it bypasses.
     pub(super) first: Option<FirstStage>,
     /// None where it bypasses.

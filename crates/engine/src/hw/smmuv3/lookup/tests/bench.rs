@@ -7,10 +7,13 @@ use pt::format::{Granule, VmsaStage1, VmsaStage2};
 use pt::{Access, Format, TableMemory};
 
 use crate::hw::request::Request;
-use crate::hw::smmuv3::lookup::{Registers, SecondStage};
+use crate::hw::smmuv3::lookup::{Registers, SecondStage, StreamEntry};
 
 /// All granules, 48 bits out, 52 bits in, 20 bits of substream in two levels, marks, stalls.
 pub const RICH: Registers = Registers([0x084c_148b, 20 << 6 | 16, 0, 0x2004, 0, 0x475]);
+
+/// `arm_smmu_make_bypass_ste`
+pub const BYPASS: StreamEntry = StreamEntry([1 | 4 << 1, 0, 0, 0]);
 
 /// Stage 2 of 40 bits of input at [`S2_ROOT`], which starts with several tables whatever the granule.
 pub fn second_stage(granule: Granule) -> SecondStage {

@@ -8,7 +8,8 @@ use pt::Access;
 use uapi::iommufd::{IOMMU_VTD_S1_EAFE, IOMMU_VTD_S1_SRE, IOMMU_VTD_S1_WPE, iommu_hwpt_vtd_s1};
 
 use super::{Ram, request};
-use crate::hw::vtd::lookup::{PasidEntry, Refused, Registers, SecondStage, find, reason};
+use crate::hw::vtd::lookup::structures::find;
+use crate::hw::vtd::lookup::{PasidEntry, Refused, Registers, SecondStage, reason};
 
 const TRUTH: &str = include_str!("../../../../../tests/data/qemu11_vtd_truth.txt");
 const EDU: &str = include_str!("../../../../../tests/data/qemu11_vtd_edu_truth.txt");
