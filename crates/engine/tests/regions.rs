@@ -2,21 +2,16 @@
 //! (`drivers/vfio/pci/vfio_pci_core.c`, `vfio_pci_rdwr.c`, `vfio_pci_config.c` of 7.3, and alike in 6.11
 //! to 7.3).
 
-#[path = "hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
-
 use std::sync::Arc;
 
 use engine::{Bar, Model};
 use mem::{AddressSpace, PAGE_SIZE};
 use parking_lot::Mutex;
 use profile::{Kernel, Machine};
+use testkit::host::{Host, MEMORY, UNMAPPED};
 use uapi::Errno;
 use uapi::vfio::*;
 use zerocopy::{FromBytes, IntoBytes};
-
-use host::{Host, MEMORY, UNMAPPED};
 
 const SIZE: u64 = 0x1000;
 const CONFIG: u64 = 7 << 40;

@@ -1,8 +1,5 @@
 //! `dmatest` on machines: accesses, both kinds of page faults, its registers, its end.
 
-#[path = "../../../engine/tests/hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
 mod registers;
 
 use std::sync::Arc;
@@ -12,10 +9,9 @@ use devices::dmatest::*;
 use engine::{Model, Rights};
 use mem::AddressSpace;
 use profile::{Kernel, Machine};
+use testkit::host::{DEVICE, Host, IOAS, MEMORY, hwpt_alloc};
 use uapi::iommufd::*;
 use zerocopy::{FromBytes, IntoBytes};
-
-use host::{DEVICE, Host, IOAS, MEMORY, hwpt_alloc};
 
 const IOVA: u64 = 0x100_0000;
 const RW: u32 = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
