@@ -298,14 +298,9 @@ impl Format for VmsaStage1 {
 
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
-        let mut new = entry;
-        if is_leaf && self.marks {
-            new |= ACCESSED;
-        }
-        if is_leaf && self.marks_dirty && access.is_write() && entry & DIRTY_MODIFIER != 0 {
-            new &= !READ_ONLY;
-        }
-        if new == entry { Mark::Keep } else { Mark::Store(new) }
+        let writes = is_leaf && self.marks_dirty && access.is_write();
+        let new = if writes && entry & DIRTY_MODIFIER != 0 { entry & !READ_ONLY } else { entry };
+        Mark::change(entry, if is_leaf && self.marks { new | ACCESSED } else { new })
     }
 }
 
@@ -356,14 +351,9 @@ impl Format for VmsaStage2 {
 
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
-        let mut new = entry;
-        if is_leaf && self.marks {
-            new |= ACCESSED;
-        }
-        if is_leaf && self.marks_dirty && access.is_write() && entry & DIRTY_MODIFIER != 0 {
-            new |= S2_WRITE;
-        }
-        if new == entry { Mark::Keep } else { Mark::Store(new) }
+        let writes = is_leaf && self.marks_dirty && access.is_write();
+        let new = if writes && entry & DIRTY_MODIFIER != 0 { entry | S2_WRITE } else { entry };
+        Mark::change(entry, if is_leaf && self.marks { new | ACCESSED } else { new })
     }
 }
 
