@@ -7,8 +7,9 @@ use pt::{Format, Root, TableMemory};
 use super::context::{Context, Stage2};
 use super::descriptor::ContextDescriptor;
 use super::event::{Class, Event, FaultModel, Kind};
-use super::{Abort, Physical, Registers, address_bits, aligned, exceeds, granule};
+use super::{Registers, address_bits, aligned, exceeds, granule};
 use crate::hw::request::Request;
+use crate::hw::stages::{NoMemory, Physical};
 
 /// A stream table entry, as in memory: the first half, in which all is that decides a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,7 +304,7 @@ impl StreamEntry {
         let memory = Physical(memory);
         let second = self.second(registers);
         self.context_with(registers, request, |substream| match second {
-            None => self.fetch(registers, request, substream, &memory, |Abort(address)| {
+            None => self.fetch(registers, request, substream, &memory, |NoMemory(address)| {
                 Event::fetch(Kind::DescriptorFetch, request, Class::Descriptor, address)
             }),
             Some(second) => {
