@@ -38,10 +38,8 @@ mod first {
     pub const WRITE: u64 = 1 << 62;
 }
 
-/// Fields of the second word.
-mod second {
-    pub const DOMAIN: u64 = 0xffff;
-}
+/// The domain, in the second word.
+const DOMAIN: u64 = 0xffff;
 
 /// Guest paging mode, in the third word: levels of the guest's tables, less 4.
 const GUEST_LEVELS: u32 = 54;
@@ -151,7 +149,7 @@ impl DeviceEntry {
         }
         let own = self.has(first::GUEST) && self.has(first::GUEST_WITHOUT_PASID);
         let context = Context {
-            domain: (self.0[1] & second::DOMAIN) as u16,
+            domain: (self.0[1] & DOMAIN) as u16,
             pasid: request.pasid.or(own.then_some(0)),
             rights: self.rights(),
             guest: None,

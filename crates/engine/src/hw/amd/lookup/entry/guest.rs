@@ -1,11 +1,8 @@
-//! Entries that lead to a guest's tables, and those of devices that ask.
+//! Entries that lead to a guest's tables, and those of devices that ask for pages.
 //!
 //! No release makes one for a program, so that only tests come here.
 
 use super::{DeviceEntry, GCR3, GUEST_LEVELS, first, ones};
-
-/// `DTE_FLAG_IOTLB`, in the second word.
-const ATS: u64 = 1 << 32;
 
 impl DeviceEntry {
     /// A GCR3 table of `glx` + 1 levels, to v2 tables of 4 or 5 levels (`set_dte_gcr3_table`);
@@ -35,26 +32,10 @@ impl DeviceEntry {
         entry
     }
 
-    /// With ATS on.
-    pub fn with_ats(mut self) -> Self {
-        self.0[1] |= ATS;
-        self
-    }
-
     /// With page requests on.
     pub fn with_page_requests(mut self) -> Self {
         self.0[0] |= first::PAGE_REQUESTS;
         self
-    }
-
-    /// Whether the device may ask for translations.
-    pub fn has_ats(&self) -> bool {
-        self.0[1] & ATS != 0
-    }
-
-    /// Whether the device may ask for pages; if not, it is told that it must not.
-    pub fn has_page_requests(&self) -> bool {
-        self.has(first::PAGE_REQUESTS)
     }
 }
 

@@ -12,6 +12,11 @@ use crate::hw::smmuv3::lookup::{Registers, SecondStage, StreamEntry};
 /// All granules, 48 bits out, 52 bits in, 20 bits of substream in two levels, marks, stalls.
 pub const RICH: Registers = Registers([0x084c_148b, 20 << 6 | 16, 0, 0x2004, 0, 0x475]);
 
+/// Says in the registers which faults stall: those that are to, none, or all.
+pub fn stall_model(idr: &mut [u32; 6], model: u32) {
+    idr[0] = idr[0] & !(3 << 24) | model << 24;
+}
+
 /// `arm_smmu_make_bypass_ste`
 pub const BYPASS: StreamEntry = StreamEntry([1 | 4 << 1, 0, 0, 0]);
 

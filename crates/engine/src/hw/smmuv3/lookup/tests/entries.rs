@@ -21,10 +21,6 @@ fn refusal(registers: Registers, entry: [u64; 4]) -> Option<Kind> {
     found.err().map(|event| event.kind).filter(|kind| *kind != Kind::BadDescriptor)
 }
 
-fn stall_model(idr: &mut [u32; 6], model: u32) {
-    idr[0] = idr[0] & !(3 << 24) | model << 24;
-}
-
 fn s2(ste: &mut [u64; 4], at: u32, bits: u32, value: u64) {
     ste[2] = ste[2] & !(((1 << bits) - 1) << at) | value << at;
 }
