@@ -216,6 +216,23 @@ fn check_accessed(entry: u64, marks: bool, passes: bool) -> Result<(), Reason> {
 }
 
 impl VmsaStage1 {
+    /// The lower half, without anything that is optional.
+    pub const fn lower(granule: Granule, input_bits: u32, address_bits: u32) -> Self {
+        Self {
+            granule,
+            input_bits,
+            upper: false,
+            top_byte_ignored: false,
+            address_bits,
+            marks: false,
+            marks_dirty: false,
+            unmarked_passes: false,
+            tables_grant_all: false,
+            write_or_execute: false,
+            privileged_never: false,
+        }
+    }
+
     #[inline]
     fn page_grant(&self, entry: u64) -> Grant {
         let mut data = Rights::READ;

@@ -39,19 +39,7 @@ pub fn tg0(granule: Granule) -> u8 {
 
 /// Stage 1 of 48 bits, to write its tables by.
 pub fn first_format(granule: Granule) -> VmsaStage1 {
-    VmsaStage1 {
-        granule,
-        input_bits: 48,
-        upper: false,
-        top_byte_ignored: false,
-        address_bits: 48,
-        marks: false,
-        marks_dirty: false,
-        unmarked_passes: false,
-        tables_grant_all: false,
-        write_or_execute: false,
-        privileged_never: false,
-    }
+    VmsaStage1::lower(granule, 48, 48)
 }
 
 /// What [`second_stage`] is, to write its tables by.
