@@ -10,6 +10,7 @@
 //! | [`admin`], [`identify`], [`features`], [`logs`], [`events`] | admin commands |
 //! | [`io`], [`storage`] | the NVM command set, and what it reads and writes |
 //! | [`transfer`] | PRPs and SGLs |
+//! | [`settings`] | how one is made, and asked for |
 //!
 //! It has the IDs, the BAR and the interrupts of QEMU's controller, so drivers take it for one. One thread does
 //! everything; a command that was fetched is done before the next one, so none is ever aborted but those that
@@ -29,12 +30,12 @@ mod io;
 mod logs;
 mod queues;
 mod registers;
+mod settings;
 pub mod spec;
 mod storage;
 mod transfer;
 
-use std::io::{Error, ErrorKind, Result};
-use std::path::PathBuf;
+use std::io::Result;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread::{self, JoinHandle};
@@ -43,13 +44,14 @@ use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
 use mem::SharedFile;
 use parking_lot::Mutex;
 
+use crate::Identity;
 use crate::worker::Worker;
-use crate::{Identity, Latency};
+
+pub use settings::{ENTRY, Settings};
 
 use controller::Controller;
 use doorbells::Desk;
 use registers::Properties;
-use storage::{Namespace, Storage};
 
 /// QEMU's NVM Express controller.
 pub const IDENTITY: Identity = Identity {
@@ -59,43 +61,6 @@ pub const IDENTITY: Identity = Identity {
     revision: 2,
     subsystem: (0x1af4, 0x1100),
 };
-
-/// Namespaces, at most.
-const NAMESPACES: u32 = 256;
-
-/// How a device is made.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Bytes of each namespace; without, as many as the file has for it, or 1 GiB of memory.
-    pub size: Option<u64>,
-    /// A file that holds the namespaces one after the other; without, they are in memory.
-    pub path: Option<PathBuf>,
-    /// How many there are, 1 to 256.
-    pub namespaces: u32,
-    /// Bytes of a block, 512 or 4096, until the host formats a namespace.
-    pub block: u32,
-    /// Serial number, up to 20 characters. No two controllers of a machine may have the same: drivers take
-    /// them for one.
-    pub serial: String,
-    /// How long completions take: the time from a batch of commands to its completions.
-    pub latency: Latency,
-}
-
-impl Default for Settings {
-    /// One namespace of 1 GiB of memory in blocks of 512 bytes, without latency.
-    fn default() -> Self {
-        Self {
-            size: None,
-            path: None,
-            namespaces: 1,
-            block: 512,
-            serial: "softiommu".into(),
-            latency: Latency::None,
-        }
-    }
-}
-
-const DEFAULT_SIZE: u64 = 1 << 30;
 
 /// The controller. Its thread ends with it.
 #[derive(Debug)]
@@ -113,50 +78,11 @@ struct Shared {
     masked: Arc<AtomicU32>,
 }
 
-fn invalid(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, what)
-}
-
-/// The storage and the namespaces in it.
-fn storage(settings: &Settings) -> Result<(Storage, Vec<Namespace>)> {
-    let Settings { size, path, namespaces: count, block, .. } = settings;
-    if !(1..=NAMESPACES).contains(count) {
-        return Err(invalid("there can be 1 to 256 namespaces"));
-    }
-    let shift = block.trailing_zeros();
-    if !identify::FORMATS.iter().any(|it| 1 << it == *block) {
-        return Err(invalid("blocks have 512 or 4096 bytes"));
-    }
-    let count = u64::from(*count);
-    let total = |bytes: u64| bytes.checked_mul(count).ok_or_else(|| invalid("that is too much"));
-    let (storage, bytes) = match path {
-        None => {
-            let bytes = size.unwrap_or(DEFAULT_SIZE);
-            (Storage::memory(total(bytes)?)?, bytes)
-        }
-        Some(path) => {
-            let (storage, length) = Storage::file(path)?;
-            let bytes = size.unwrap_or(length / count);
-            if total(bytes)? > length {
-                return Err(invalid("the file is shorter than its namespaces"));
-            }
-            (storage, bytes)
-        }
-    };
-    // whole blocks, of every format
-    let bytes = bytes & !4095;
-    if bytes == 0 {
-        return Err(invalid("a namespace has 4096 bytes at least"));
-    }
-    let namespace = |index| Namespace { first: index * bytes, bytes, shift };
-    Ok((storage, (0..count).map(namespace).collect()))
-}
-
 impl Nvme {
     /// A controller that reaches memory so, once its bus mastering is on. Errors are those of the storage, and
     /// `InvalidInput` for settings that are nonsense.
     pub fn new(dma: Dma, interrupts: Interrupts, settings: &Settings) -> Result<Self> {
-        let (storage, namespaces) = storage(settings)?;
+        let (storage, namespaces) = settings.storage()?;
         let masked = Arc::new(AtomicU32::new(0));
         let shared = Arc::new(Shared {
             worker: Worker::new(dma, settings.latency, false, Desk::new()),
@@ -166,7 +92,7 @@ impl Nvme {
         let controller = Controller {
             shared: Arc::clone(&shared),
             interrupts,
-            serial: settings.serial.clone(),
+            serial: settings.serial(),
             storage,
             namespaces,
             errors: Default::default(),

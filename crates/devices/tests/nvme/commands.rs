@@ -9,7 +9,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 #[test]
 fn identify() {
-    let settings = Settings { namespaces: 3, block: 4096, serial: "S1".into(), ..small() };
+    let settings = Settings { namespaces: 3, block: 4096, serial: Some("S1".into()), ..small() };
     let mut driver = Driver::new(&settings);
     driver.enable();
     let controller = driver.identify(cns::CONTROLLER, 0).unwrap();
