@@ -71,7 +71,16 @@ pub type Told = Result<u32, (u8, u8)>;
 impl Driver {
     /// A machine with a controller that is not enabled, and memory for it.
     pub fn new(settings: &Settings) -> Self {
-        let host = Host::new(Machine::by_name("spr").unwrap(), Kernel::newest());
+        let mut driver = Self::on("spr", settings, |_| IOAS);
+        driver.map(BASE, PAGES << 12);
+        driver
+    }
+
+    /// One on a machine, attached to what there is chosen, with nothing mapped.
+    pub fn on(machine: &str, settings: &Settings, choose: impl FnOnce(&mut Host) -> u32) -> Self {
+        let mut host = Host::new(Machine::by_name(machine).unwrap(), Kernel::newest());
+        let table = choose(&mut host);
+        host.attach(table).unwrap();
         let (dma, interrupts) = (host.engine.dma(0).unwrap(), host.engine.interrupts(0).unwrap());
         let raised: Vec<_> = (0..VECTORS).map(|_| Arc::new(Counter::default())).collect();
         for (vector, counter) in raised.iter().enumerate() {
@@ -79,10 +88,8 @@ impl Driver {
         }
         let device = Arc::new(Nvme::new(dma, interrupts, settings).unwrap());
         device.set_bus_master(true);
-        let mut driver = Self { host, device, pairs: [None; 4], next_cid: 0, raised };
+        let driver = Self { host, device, pairs: [None; 4], next_cid: 0, raised };
         driver.host.client.memory.map(BASE, PAGES, true);
-        driver.host.attach(IOAS).unwrap();
-        driver.map();
         driver
     }
 
@@ -94,16 +101,17 @@ impl Driver {
         driver
     }
 
-    fn map(&mut self) {
+    /// Maps memory to where it is for the program.
+    pub fn map(&mut self, at: u64, length: u64) {
         self.host
             .call(&mut iommu_ioas_map {
                 flags: IOMMU_IOAS_MAP_FIXED_IOVA
                     | IOMMU_IOAS_MAP_READABLE
                     | IOMMU_IOAS_MAP_WRITEABLE,
                 ioas_id: IOAS,
-                user_va: BASE,
-                length: PAGES << 12,
-                iova: BASE,
+                user_va: at,
+                length,
+                iova: at,
                 ..Default::default()
             })
             .unwrap();

@@ -4,6 +4,7 @@ mod commands;
 mod driver;
 mod errors;
 mod garbage;
+mod stalls;
 mod transfers;
 
 use std::time::Instant;
