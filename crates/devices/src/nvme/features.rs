@@ -155,16 +155,7 @@ impl Features {
         if command.cdw10 & 1 << 31 != 0 {
             return Err(Status::FEATURE_NOT_SAVEABLE);
         }
-        let all = matches!(command.nsid, 0 | NSID_ALL);
-        let one = (1..=namespaces).contains(&command.nsid);
-        match (of_namespace, command.nsid) {
-            (true, NSID_ALL) => {}
-            (true, _) if one => {}
-            (true, _) => return Err(Status::INVALID_NAMESPACE),
-            (false, _) if all => {}
-            (false, _) if one => return Err(Status::FEATURE_NOT_OF_NAMESPACE),
-            (false, _) => return Err(Status::INVALID_NAMESPACE),
-        }
+        check_namespace(of_namespace, command.nsid, namespaces)?;
         match number {
             feature::ARBITRATION => self.arbitration = value,
             // there is one power state
@@ -205,6 +196,17 @@ impl Features {
             _ => {}
         }
         Ok(0)
+    }
+}
+
+/// Whether a feature can be set for a namespace, or for all.
+fn check_namespace(of_namespace: bool, nsid: u32, namespaces: u32) -> Result<(), Status> {
+    match nsid {
+        NSID_ALL => Ok(()),
+        0 if !of_namespace => Ok(()),
+        1.. if nsid <= namespaces && of_namespace => Ok(()),
+        1.. if nsid <= namespaces => Err(Status::FEATURE_NOT_OF_NAMESPACE),
+        _ => Err(Status::INVALID_NAMESPACE),
     }
 }
 

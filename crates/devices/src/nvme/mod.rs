@@ -9,7 +9,7 @@
 //! | [`queues`] | rings |
 //! | [`admin`], [`identify`], [`features`], [`logs`], [`events`] | admin commands |
 //! | [`io`], [`storage`] | the NVM command set, and what it reads and writes |
-//! | [`transfer`] | PRPs and SGLs |
+//! | [`transfer`], [`sgl`] | where data is: PRPs and SGLs |
 //! | [`settings`] | how one is made, and asked for |
 //!
 //! It has the IDs, the BAR and the interrupts of QEMU's controller, so drivers take it for one. One thread does
@@ -31,6 +31,7 @@ mod logs;
 mod queues;
 mod registers;
 mod settings;
+mod sgl;
 pub mod spec;
 mod storage;
 mod transfer;

@@ -3,28 +3,25 @@
 //! | PSDT | data pointer | here |
 //! |---|---|---|
 //! | 0 | PRP entries: pages, or a list of pages, whose last entry may lead to the next list | [`Port::prps`] |
-//! | 1, 2 | an SGL: data, bit buckets, segments | [`Port::sgl`] |
+//! | 1, 2 | an SGL: data, bit buckets, segments | [`super::sgl`] |
 //!
 //! Both are read before any data is moved. What a host writes there may lead anywhere; it is followed no
-//! longer than the data is, and SGLs no further than [`DESCRIPTORS`].
+//! longer than the data is.
 
 use std::sync::Arc;
 
 use engine::{Burst, DmaFault};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
-use super::Shared;
-use super::spec::{Command, SglDescriptor, Status, TRANSFER_MAX, sgl};
+use super::spec::{Command, Status, TRANSFER_MAX};
+use super::{Shared, sgl};
 use crate::worker::Halt;
 
 /// The most that is moved in one burst.
 const BURST: usize = 64 << 10;
 
-/// Entries of a list that are read at once.
+/// Entries of a list that are read at once: as many as the longest transfer needs.
 const READ_AT_ONCE: usize = 128;
-
-/// Descriptors of one SGL, at most.
-const DESCRIPTORS: u32 = 16 << 10;
 
 /// The controller's way to memory, until it is reset.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ struct Piece {
 pub(super) struct Pieces {
     list: Vec<Piece>,
     /// Bytes of all.
-    length: u64,
+    pub length: u64,
 }
 
 impl Pieces {
@@ -64,7 +61,8 @@ impl Pieces {
         self.length = 0;
     }
 
-    fn push(&mut self, at: Option<u64>, length: u64) {
+    /// Adds a part, after the others.
+    pub fn push(&mut self, at: Option<u64>, length: u64) {
         self.length += length;
         let (mut at, mut left) = (at, length as usize);
         while left > 0 {
@@ -95,7 +93,7 @@ impl Pieces {
 
 impl Port {
     /// Reaches memory, for data of a command.
-    fn burst<R>(
+    pub fn burst<R>(
         &self,
         act: impl FnMut(&mut Burst<'_>) -> Result<R, DmaFault>,
     ) -> Result<R, Status> {
@@ -121,7 +119,7 @@ impl Port {
         match command.pointer_kind() {
             _ if length == 0 => Ok(()),
             0 => self.prps(command.dptr, length, pieces),
-            1 | 2 => self.sgl(command.dptr, length, direction, pieces),
+            1 | 2 => sgl::locate(self, command.dptr, length, direction, pieces),
             _ => Err(Status::INVALID_FIELD),
         }
     }
@@ -164,75 +162,6 @@ impl Port {
             if let [next] = next {
                 list = aligned(*next, page)?;
             }
-        }
-        Ok(())
-    }
-
-    /// Scatter gather lists (B 4.1.2).
-    fn sgl(
-        &self,
-        pointer: [u64; 2],
-        length: u64,
-        direction: Direction,
-        to: &mut Pieces,
-    ) -> Result<(), Status> {
-        let mut next = SglDescriptor::read_from_bytes(pointer.as_bytes()).unwrap_or_default();
-        let mut budget = DESCRIPTORS;
-        let mut take = |descriptor: &SglDescriptor| {
-            let bytes = u64::from(descriptor.length);
-            match (descriptor.kind, direction) {
-                (sgl::DATA, _) if bytes <= length - to.length => {
-                    to.push(Some(descriptor.address), bytes);
-                }
-                (sgl::BIT_BUCKET, Direction::ToHost) if bytes <= length - to.length => {
-                    to.push(None, bytes);
-                }
-                // what comes from the host comes from no bucket
-                (sgl::BIT_BUCKET, Direction::FromHost) => {}
-                (sgl::DATA | sgl::BIT_BUCKET, _) => return Err(Status::DATA_SGL_LENGTH_INVALID),
-                _ => return Err(Status::SGL_DESCRIPTOR_TYPE_INVALID),
-            }
-            Ok(())
-        };
-        let mut is_over = !matches!(next.kind, sgl::SEGMENT | sgl::LAST_SEGMENT);
-        if is_over {
-            take(&next)?;
-        }
-        while !is_over {
-            let segment = next;
-            if segment.length == 0 || !segment.length.is_multiple_of(16) {
-                return Err(Status::INVALID_SGL_SEGMENT);
-            }
-            let count = segment.length / 16;
-            budget = budget.checked_sub(count).ok_or(Status::INVALID_NUMBER_OF_SGL_DESCRIPTORS)?;
-            is_over = true;
-            let mut at = 0;
-            while at < count {
-                let mut list = [SglDescriptor::default(); READ_AT_ONCE];
-                let part = (count - at).min(READ_AT_ONCE as u32);
-                let list = &mut list[..part as usize];
-                let from = segment.address.saturating_add(16 * u64::from(at));
-                self.burst(|burst| burst.read(from, list.as_mut_bytes()))?;
-                at += part;
-                for (index, descriptor) in list.iter().enumerate() {
-                    let ends = at == count && index + 1 == list.len();
-                    match descriptor.kind {
-                        sgl::SEGMENT | sgl::LAST_SEGMENT if segment.kind == sgl::LAST_SEGMENT => {
-                            return Err(Status::INVALID_SGL_SEGMENT);
-                        }
-                        sgl::SEGMENT | sgl::LAST_SEGMENT if ends => {
-                            (next, is_over) = (*descriptor, false);
-                        }
-                        sgl::SEGMENT | sgl::LAST_SEGMENT => {
-                            return Err(Status::INVALID_NUMBER_OF_SGL_DESCRIPTORS);
-                        }
-                        _ => take(descriptor)?,
-                    }
-                }
-            }
-        }
-        if to.length < length {
-            return Err(Status::DATA_SGL_LENGTH_INVALID);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod transfers;
 use std::time::Instant;
 
 use devices::Latency;
+use devices::catalogue::Wanted;
 use devices::nvme::spec::*;
 use devices::nvme::{Nvme, Settings};
 use engine::{Bar, Model, Msix, Vectors};
@@ -221,6 +222,23 @@ fn settings_that_are_nonsense() {
         let made = Nvme::new(dma, engine::Interrupts::default(), &settings);
         assert!(made.is_err(), "{settings:?}");
     }
+}
+
+#[test]
+fn as_it_is_asked_for() {
+    let driver = Driver::new(&small());
+    let make = |text: &str| {
+        let wanted = Wanted::parse(text).unwrap();
+        let dma = driver.host.engine.dma(0).unwrap();
+        (wanted.recipe)(dma, engine::Interrupts::default())
+    };
+    for text in ["nvme", "nvme,size=1M,namespaces=2,block=4096,serial=A,latency=0..1ms"] {
+        let model = make(text).unwrap();
+        let mut cap = [0; 8];
+        model.read(0, CAP, &mut cap);
+        assert_eq!(u64::from_le_bytes(cap), CAP_VALUE, "{text}");
+    }
+    assert!(make("nvme,path=/nonexistent/file").is_err());
 }
 
 #[test]
