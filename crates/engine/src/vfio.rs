@@ -186,7 +186,7 @@ impl VfioFile {
         if !function.hw.is_coherent() {
             return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
         }
-        if !function.isolated {
+        if !function.platform.isolated {
             return Err(Refusal::NotIsolated);
         }
         let group = function.facts.group;
@@ -239,8 +239,8 @@ impl VfioFile {
         check_flags(request.flags, VFIO_DEVICE_BIND_FLAG_TOKEN).map(|()| request)
     }
 
-    /// Only SR-IOV devices whose physical function is with VFIO have tokens; none here has one
-    /// (`vfio_df_check_token`).
+    /// A physical function takes any token while no virtual one is in use; other functions have none
+    /// (`vfio_df_check_token`, `vfio_pci_core_match_token_uuid`).
     fn check_token(
         &self,
         caller: &dyn Caller,
@@ -255,6 +255,9 @@ impl VfioFile {
             .memory()
             .read(request.token_uuid_ptr, &mut token)
             .map_err(Refusal::bad("token_uuid_ptr"))?;
+        if self.function().facts.total_vfs > 0 {
+            return Ok(());
+        }
         let rule = "the device takes no token";
         Err(Refusal::Invalid { field: "flags", value: request.flags.into(), rule })
     }
