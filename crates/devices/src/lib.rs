@@ -5,10 +5,19 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`identity`] | what a device says of itself |
 //! | [`registers`] | registers in memory that programs map |
+//! | [`worker`] | a device's thread: what it is told to do, its way to memory, resets |
+//! | [`latency`] | how long a completion takes |
 //! | [`dmatest`] | a device for tests: any access, by script |
 
 #![forbid(unsafe_code)]
 
 pub mod dmatest;
+pub mod identity;
+pub mod latency;
 pub mod registers;
+pub mod worker;
+
+pub use identity::Identity;
+pub use latency::Latency;

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`spec`] | its registers |
 //! | [`script`] | operations and their outcomes |
-//! | [`latency`] | how long a completion takes |
 //! | [`registers`] | what the BAR holds |
 //! | [`worker`] | its thread |
 //!
@@ -18,7 +17,6 @@
 //!
 //! *What it doesn't do*: raise interrupts.
 
-mod latency;
 mod registers;
 mod script;
 pub mod spec;
@@ -32,10 +30,10 @@ use std::time::Duration;
 
 use engine::{Bar, Dma, Model};
 
-pub use latency::Latency;
+pub use crate::Latency;
 pub use script::{Action, Operation, Outcome, Status};
 
-use worker::{Job, Shared};
+use worker::Shared;
 
 /// How a device is made.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +75,7 @@ impl DmaTest {
         let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master));
         let worker = {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name("dmatest".into()).spawn(move || shared.work())?
+            thread::Builder::new().name("dmatest".into()).spawn(move || shared.work_on())?
         };
         Ok(Self { shared, worker: Some(worker) })
     }
@@ -92,13 +90,13 @@ impl DmaTest {
     pub fn start(&self, script: &[Operation]) -> Running {
         let (to, from) = channel();
         let script = script.iter().copied().map(Some).collect();
-        self.shared.submit(Job { script, epoch: self.shared.epoch(), to: Some(to) });
+        self.shared.submit(script, Some(to));
         Running(from)
     }
 
     /// Completions take another time from now on, until a reset.
     pub fn set_latency(&self, latency: Latency) {
-        self.shared.set_latency(latency);
+        self.shared.worker.set_latency(latency);
     }
 }
 
@@ -116,10 +114,10 @@ impl Model for DmaTest {
         let mut registers = self.shared.registers.lock();
         let effects = registers.write(offset, from);
         if let Some(latency) = effects.latency {
-            self.shared.set_latency(latency);
+            self.shared.worker.set_latency(latency);
         }
         if let Some(script) = effects.start {
-            self.shared.submit(Job { script, epoch: self.shared.epoch(), to: None });
+            self.shared.submit(script, None);
         }
         drop(registers);
         if effects.reset {
@@ -128,20 +126,20 @@ impl Model for DmaTest {
     }
 
     fn set_bus_master(&self, on: bool) {
-        self.shared.set_bus_master(on);
+        self.shared.worker.set_bus_master(on);
     }
 
     fn reset(&self) {
         let mut registers = self.shared.registers.lock();
-        self.shared.cancel();
+        self.shared.worker.reset();
         let latency = registers.reset();
-        self.shared.set_latency(latency);
+        self.shared.worker.set_latency(latency);
     }
 }
 
 impl Drop for DmaTest {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.shared.worker.stop();
         if let Some(worker) = self.worker.take() {
             // it ends at the next operation, whatever it does
             let _ = worker.join();
