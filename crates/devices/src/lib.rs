@@ -13,10 +13,12 @@
 //! | [`latency`] | how long a completion takes |
 //! | [`dmatest`] | a device for tests: any access, by script |
 //! | [`ioat`] | Intel's I/OAT DMA |
+//! | [`dsa`] | Intel's Data Streaming Accelerator |
 
 #![forbid(unsafe_code)]
 
 pub mod dmatest;
+pub mod dsa;
 mod fields;
 pub mod identity;
 pub mod ioat;

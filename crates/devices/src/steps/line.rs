@@ -27,7 +27,7 @@ pub(crate) enum Trouble {
 pub(crate) struct Fault {
     pub at: u64,
     pub write: bool,
-    /// Whether the page was asked for.
+    /// Whether the page was asked for by the device, and there will be none.
     pub asked: bool,
 }
 
@@ -145,7 +145,7 @@ impl Line {
             Err(Halt::Reset) => Err(Trouble::Gone),
             Err(_) => Err(Trouble::Fault(fault(iova, false))),
             Ok(Some((at, Some(DmaFault::Stalled { tag })))) => {
-                Err(self.wait_for(Awaited::Stall(tag), fault(at, true)))
+                Err(self.wait_for(Awaited::Stall(tag), fault(at, false)))
             }
             Ok(Some((at, Some(_)))) => Err(Trouble::Fault(fault(at, false))),
             Ok(Some((at, None))) => {

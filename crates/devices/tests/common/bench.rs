@@ -97,11 +97,6 @@ impl<M: Model> Bench<M> {
         bytes
     }
 
-    /// A word of the program's memory.
-    pub fn word(&self, iova: u64) -> u64 {
-        u64::from_le_bytes(self.load(iova, 8).try_into().unwrap())
-    }
-
     /// A register of so many bytes.
     pub fn get(&self, offset: u64, size: usize) -> u64 {
         let mut bytes = [0; 8];

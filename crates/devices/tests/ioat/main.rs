@@ -47,6 +47,10 @@ impl Bench<Ioat> {
         self.store(at, &words.map(u64::to_le_bytes).concat());
     }
 
+    fn word(&self, at: u64) -> u64 {
+        u64::from_le_bytes(self.load(at, 8).try_into().unwrap())
+    }
+
     fn state(&self) -> u64 {
         self.get(spec::CHANSTS, 8) & 7
     }
