@@ -14,6 +14,7 @@
 //! | [`dmatest`] | a device for tests: any access, by script |
 //! | [`ioat`] | Intel's I/OAT DMA |
 //! | [`dsa`] | Intel's Data Streaming Accelerator |
+//! | [`igb`] | Intel's 82576 network controller, looped back |
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod dmatest;
 pub mod dsa;
 mod fields;
 pub mod identity;
+pub mod igb;
 pub mod ioat;
 pub mod latency;
 pub mod registers;
