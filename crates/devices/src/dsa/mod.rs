@@ -19,7 +19,7 @@
 //! A page that is missing ends an operation, and the record tells where and after how many bytes; or, when
 //! descriptor and queue say so (block on fault), it is asked for by a page request and waited for.
 //!
-//! Software copies less in a second than the hardware, so [`Settings::transfer_order`] is 20 at first, not
+//! Software copies less in a second than the hardware, so [`Settings::transfer_order`] is 18 at first, not
 //! 31: Linux's selftest has 32768 transfers made of the longest size there is.
 //!
 //! *What it doesn't do*: deltas and DIF, interrupts outside of MSI-X (IMS), the event log, read buffers,
@@ -80,7 +80,7 @@ impl Default for Settings {
         Self {
             latency: Latency::None,
             queues: 8,
-            transfer_order: 20,
+            transfer_order: 18,
             page_requests: true,
             handles: false,
         }

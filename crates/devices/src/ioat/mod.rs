@@ -77,9 +77,10 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Skylake's, at once. A transfer is as long as the hardware's.
+    /// Skylake's, at once. Transfers are shorter than the hardware's, as software copies less in a second:
+    /// Linux's selftest has 65535 transfers made of the longest size there is.
     fn default() -> Self {
-        Self { generation: Generation::Skylake, latency: Latency::None, transfer_order: 20 }
+        Self { generation: Generation::Skylake, latency: Latency::None, transfer_order: 18 }
     }
 }
 

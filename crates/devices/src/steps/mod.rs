@@ -1,7 +1,7 @@
 //! Work in steps, by a device's thread or by the store that asks for it.
 //!
 //! A device without latency is done before the program's store is over, as no thread could be that is woken
-//! first. So whoever rings works itself, one short step after the other; what takes longer than
+//! first. So whoever rings works itself, one short step after the other; what takes more of them than
 //! [`AT_ONCE`], or waits for an answer of the program, is left to the thread.
 //!
 //! | word | meaning |
@@ -28,8 +28,8 @@ use crate::worker::Worker;
 
 pub(crate) use line::{Fault, Line, Trouble};
 
-/// How long a store works at most.
-const AT_ONCE: Duration = Duration::from_millis(1);
+/// Steps that a store makes at most. Not a time, so that what is done when it is over depends on nothing else.
+const AT_ONCE: u32 = 2048;
 
 /// How long a wait for an answer goes on without a look at what the device was told since.
 const SLICE: Duration = Duration::from_millis(5);
@@ -124,15 +124,14 @@ impl<W: Work> Shared<W> {
 
     /// Works as long as a store may; whether nothing is left to do.
     fn at_once(&self) -> bool {
-        let until = Instant::now() + AT_ONCE;
-        loop {
+        for _ in 0..AT_ONCE {
             match self.step() {
                 Step::Idle => return true,
                 Step::Waits(..) => return false,
-                Step::Done | Step::Begun(_) if Instant::now() > until => return false,
                 Step::Done | Step::Begun(_) => {}
             }
         }
+        false
     }
 
     /// The thread.

@@ -38,7 +38,7 @@ fn enabling() {
         ("shared without PASIDs",  |it| mode(it, 1 << 4),                                  0, error::PASID_EN),
         ("shared",                 |it| mode(it, 1 << 4 | spec::WQ_PASID_EN),              0, 0),
         ("batches too large",      |it| it.set(spec::WQCFG + 12, 4, 11 << 5),              0, error::MAX_BATCH_SIZE),
-        ("transfers too long",     |it| it.set(spec::WQCFG + 12, 4, 21),                   0, error::MAX_XFER_SIZE),
+        ("transfers too long",     |it| it.set(spec::WQCFG + 12, 4, 19),                   0, error::MAX_XFER_SIZE),
     ];
     for (name, change, device, queue) in cases {
         let bench = bench_with("spr", Settings::default());

@@ -113,7 +113,7 @@ impl Bench<Dsa> {
         let at = spec::WQCFG + queue * spec::CONFIG_SIZE;
         self.set(at, 4, size.into());
         self.set(at + 8, 4, u64::from(mode) | 1 << 4);
-        self.set(at + 12, 4, u64::from(20 | spec::BATCH_ORDER << 5));
+        self.set(at + 12, 4, u64::from(18 | spec::BATCH_ORDER << 5));
     }
 
     /// Makes the first queue one of such a mode, and all that it takes.

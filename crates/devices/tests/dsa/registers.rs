@@ -14,7 +14,7 @@ fn capabilities() {
     #[rustfmt::skip] // one register, one line
     let cases = [
         (spec::VERSION, 4, 0x100),
-        (spec::GENCAP,  8, 1 | 2 | 3 << 2 | 1 << 4 | 20 << 16 | 10 << 21 | 1 << 31),
+        (spec::GENCAP,  8, 1 | 2 | 3 << 2 | 1 << 4 | 18 << 16 | 10 << 21 | 1 << 31),
         (spec::WQCAP,   8, 128 | 8 << 16 | 1 << 24 | 0x5f << 48 | 1 << 55),
         (spec::GRPCAP,  8, 4),
         (spec::ENGCAP,  8, 4),

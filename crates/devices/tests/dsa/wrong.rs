@@ -25,7 +25,7 @@ fn errors() {
         ("no such interrupt",        opcode::NOOP,     |it| { it.flags |= flag::RCI; it.handle = 9 }, (status::INT_HANDLE_INVAL, 0, 0, 0, 0)),
         ("interrupt far off",        opcode::NOOP,     |it| { it.flags |= flag::RCI; it.handle = !0 }, (status::INT_HANDLE_INVAL, 0, 0, 0, 0)),
         ("no bytes",                 opcode::MEMMOVE,  |it| it.size = 0,                (status::XFER_ERANGE, 0, 0, 0, 0)),
-        ("too many bytes",           opcode::MEMMOVE,  |it| it.size = (1 << 20) + 1,    (status::XFER_ERANGE, 0, 0, 0, 0)),
+        ("too many bytes",           opcode::MEMMOVE,  |it| it.size = (1 << 18) + 1,    (status::XFER_ERANGE, 0, 0, 0, 0)),
         ("batch of one",             opcode::BATCH,    |it| it.size = 1,                (status::DESC_CNT_ERANGE, 0, 0, 0, 0)),
         ("batch of too many",        opcode::BATCH,    |it| it.size = 1025,             (status::DESC_CNT_ERANGE, 0, 0, 0, 0)),
         ("batch off its multiple",   opcode::BATCH,    |it| it.source += 32,            (status::DESCLIST_ALIGN, 0, 0, 0, 0)),
