@@ -5,6 +5,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`catalogue`] | which devices there are, and how one is asked for |
 //! | [`identity`] | what a device says of itself |
 //! | [`registers`] | registers in memory that programs map |
 //! | [`fields`] | stores of any width, taken apart into registers |
@@ -15,9 +16,11 @@
 //! | [`ioat`] | Intel's I/OAT DMA |
 //! | [`dsa`] | Intel's Data Streaming Accelerator |
 //! | [`igb`] | Intel's 82576 network controller, looped back |
+//! | [`nvme`] | an NVM Express controller |
 
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 pub mod dmatest;
 pub mod dsa;
 mod fields;
@@ -25,6 +28,7 @@ pub mod identity;
 pub mod igb;
 pub mod ioat;
 pub mod latency;
+pub mod nvme;
 pub mod registers;
 mod steps;
 pub mod worker;

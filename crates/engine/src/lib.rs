@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
-use profile::{Kernel, Machine, Quirk};
+use profile::{Kernel, Machine, Quirk, machine};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
@@ -132,6 +132,11 @@ impl Engine {
     /// The kernel.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
+    }
+
+    /// The PCI function that VFIO knows by a number; none when there is no such.
+    pub fn function(&self, number: usize) -> Option<&machine::Device> {
+        self.functions.get(number).map(|function| &*function.facts)
     }
 
     /// The way to memory of the PCI function that VFIO knows by a number; none when there is no such.

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`FakeMemory`] | the memory of a program: a map of pages, with holes |
 //! | [`Client`] | a program: memory, a descriptor table, the failures that a test wants |
+//! | [`Host`](host::Host) | a program that has a machine's devices bound, and one short call for each command |
 
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod host;
 mod memory;
 
 pub use client::Client;

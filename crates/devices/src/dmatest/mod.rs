@@ -30,6 +30,9 @@ use std::time::Duration;
 
 use engine::{Bar, Dma, Model};
 
+use crate::Identity;
+use crate::catalogue::{Entry, LATENCY};
+
 pub use crate::Latency;
 pub use script::{Action, Operation, Outcome, Status};
 
@@ -50,6 +53,25 @@ impl Default for Settings {
         Self { latency: Latency::None, bus_master: true }
     }
 }
+
+/// How it is asked for. Its numbers are nobody's.
+pub const ENTRY: Entry = Entry {
+    name: "dmatest",
+    summary: "makes any access that it is told to: PASIDs, ATS, page requests, stalls",
+    identity: Identity {
+        vendor: 0x1234,
+        device: 0x7e57,
+        revision: 1,
+        class: 0xff_0000,
+        subsystem: (0, 0),
+    },
+    shares_memory: true,
+    settings: &[LATENCY],
+    recipe: |values| {
+        let settings = Settings { latency: values.latency()?, bus_master: false };
+        Ok(Box::new(move |dma, _| Ok(Arc::new(DmaTest::new(dma, settings)?))))
+    },
+};
 
 /// The device. Its thread ends with it.
 #[derive(Debug)]

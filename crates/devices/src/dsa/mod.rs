@@ -41,6 +41,7 @@ use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
 use mem::SharedFile;
 use parking_lot::Mutex;
 
+use crate::catalogue::{Entry, LATENCY, Setting};
 use crate::registers::Registers;
 use crate::steps::Stepper;
 use crate::worker::Worker;
@@ -86,6 +87,39 @@ impl Default for Settings {
         }
     }
 }
+
+const QUEUES: Setting = Setting { name: "queues", what: "work queues, 1 to 8", default: "8" };
+const TRANSFER: Setting =
+    Setting { name: "transfer", what: "bytes of a transfer at most, 4K to 2G", default: "256K" };
+const PAGE_REQUESTS: Setting = Setting {
+    name: "page-requests",
+    what: "on: operations can wait for pages that are missing; else off",
+    default: "on",
+};
+const HANDLES: Setting = Setting {
+    name: "handles",
+    what: "on: interrupts are to be asked for, as in a virtual machine; else off",
+    default: "off",
+};
+
+/// How it is asked for.
+pub const ENTRY: Entry = Entry {
+    name: "dsa",
+    summary: "Intel's Data Streaming Accelerator: dedicated and shared queues, batches, PASIDs",
+    identity: IDENTITY,
+    shares_memory: true,
+    settings: &[QUEUES, TRANSFER, PAGE_REQUESTS, HANDLES, LATENCY],
+    recipe: |values| {
+        let settings = Settings {
+            latency: values.latency()?,
+            queues: values.number(&QUEUES, 1..=spec::MAX_QUEUES as u64)? as u8,
+            transfer_order: values.order(&TRANSFER, 12..=31)?,
+            page_requests: values.is_on(&PAGE_REQUESTS)?,
+            handles: values.is_on(&HANDLES)?,
+        };
+        Ok(Box::new(move |dma, interrupts| Ok(Arc::new(Dsa::new(dma, interrupts, settings)?))))
+    },
+};
 
 /// The BAR of registers, and that of portals.
 const REGISTERS: u32 = 0;

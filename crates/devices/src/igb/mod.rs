@@ -26,6 +26,7 @@ use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
 use mem::SharedFile;
 use parking_lot::Mutex;
 
+use crate::catalogue::{Entry, LATENCY};
 use crate::registers::Registers;
 use crate::steps::Stepper;
 use crate::worker::Worker;
@@ -49,6 +50,19 @@ pub struct Settings {
     /// The time from a doorbell to its descriptors.
     pub latency: Latency,
 }
+
+/// How it is asked for.
+pub const ENTRY: Entry = Entry {
+    name: "igb",
+    summary: "Intel's 82576 network controller, as far as Linux's selftest drives it",
+    identity: IDENTITY,
+    shares_memory: false,
+    settings: &[LATENCY],
+    recipe: |values| {
+        let settings = Settings { latency: values.latency()? };
+        Ok(Box::new(move |dma, interrupts| Ok(Arc::new(Igb::new(dma, interrupts, settings)?))))
+    },
+};
 
 /// The BAR of registers, and that of MSI-X.
 const REGISTERS: u32 = 0;

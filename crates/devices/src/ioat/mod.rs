@@ -28,6 +28,7 @@ use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
 use mem::SharedFile;
 use parking_lot::Mutex;
 
+use crate::catalogue::{Entry, LATENCY, Setting};
 use crate::registers::Registers;
 use crate::steps::Stepper;
 use crate::worker::Worker;
@@ -36,40 +37,30 @@ use crate::{Identity, Latency};
 use channel::{Channel, Effect};
 use worker::Shared;
 
-/// The hardware that it is.
+/// What its configuration space says (`include/linux/pci_ids.h`, `PCI_DEVICE_ID_INTEL_IOAT_SKX`).
+pub const IDENTITY: Identity = Identity {
+    vendor: 0x8086,
+    device: 0x2021,
+    class: 0x08_8000,
+    revision: 4,
+    subsystem: (0x8086, 0),
+};
+
+/// What the register of the version says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Generation {
-    /// Skylake's, version 3.3: what Linux's selftests drive.
+pub enum Version {
+    /// 3.3, as Skylake's, and what Linux's selftest drives.
     #[default]
-    Skylake,
-    /// Ice Lake's, version 3.4: DPDK tells of failures of single operations on this one only.
-    IceLake,
-}
-
-impl Generation {
-    /// What its configuration space says (`include/linux/pci_ids.h`, `PCI_DEVICE_ID_INTEL_IOAT_SKX` and
-    /// `_ICX`).
-    pub const fn identity(self) -> Identity {
-        let device = match self {
-            Self::Skylake => 0x2021,
-            Self::IceLake => 0x0b00,
-        };
-        Identity { vendor: 0x8086, device, class: 0x08_8000, revision: 4, subsystem: (0x8086, 0) }
-    }
-
-    fn version(self) -> u8 {
-        match self {
-            Self::Skylake => 0x33,
-            Self::IceLake => 0x34,
-        }
-    }
+    V3_3,
+    /// 3.4, as Ice Lake's: with this one only, DPDK tells of failures of single operations.
+    V3_4,
 }
 
 /// How a device is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// The hardware that it is.
-    pub generation: Generation,
+    /// What the register of the version says.
+    pub version: Version,
     /// The time from a doorbell to its descriptors.
     pub latency: Latency,
     /// log2 of the bytes of a transfer, at most: from 12 to 20, where the hardware's is.
@@ -77,12 +68,39 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Skylake's, at once. Transfers are shorter than the hardware's, as software copies less in a second:
+    /// At once. Transfers are shorter than the hardware's, as software copies less in a second:
     /// Linux's selftest has 65535 transfers made of the longest size there is.
     fn default() -> Self {
-        Self { generation: Generation::Skylake, latency: Latency::None, transfer_order: 18 }
+        Self { version: Version::V3_3, latency: Latency::None, transfer_order: 18 }
     }
 }
+
+const VERSION: Setting = Setting {
+    name: "version",
+    what: "3.3 as Linux's selftest drives, or 3.4 with which DPDK tells of failures",
+    default: "3.3",
+};
+const TRANSFER: Setting =
+    Setting { name: "transfer", what: "bytes of a transfer at most, 4K to 1M", default: "256K" };
+
+/// How it is asked for.
+pub const ENTRY: Entry = Entry {
+    name: "ioat",
+    summary: "Intel's I/OAT DMA: copies and fills memory by chains of descriptors",
+    identity: IDENTITY,
+    shares_memory: false,
+    settings: &[VERSION, TRANSFER, LATENCY],
+    recipe: |values| {
+        let version = match values.text(&VERSION) {
+            "3.3" => Version::V3_3,
+            "3.4" => Version::V3_4,
+            _ => return Err(values.bad(&VERSION, "must be 3.3 or 3.4")),
+        };
+        let transfer_order = values.order(&TRANSFER, 12..=20)?;
+        let settings = Settings { version, transfer_order, latency: values.latency()? };
+        Ok(Box::new(move |dma, interrupts| Ok(Arc::new(Ioat::new(dma, interrupts, settings)?))))
+    },
+};
 
 /// The device.
 #[derive(Debug)]
@@ -116,9 +134,13 @@ impl Ioat {
     /// Registers that only tell.
     fn show_facts(&self) {
         let registers = &self.shared().registers;
+        let version = match self.settings.version {
+            Version::V3_3 => 0x33,
+            Version::V3_4 => 0x34,
+        };
         registers.write(spec::CHANCNT, &[1]);
         registers.write(spec::XFERCAP, &[self.settings.transfer_order]);
-        registers.write(spec::VERSION, &[self.settings.generation.version()]);
+        registers.write(spec::VERSION, &[version]);
         registers.store32(spec::DMA_CAP, spec::DMA_CAP_FILL_BLOCK);
         self.shared().channel.lock().show(registers);
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 use uapi::iommufd::*;
 
-use crate::host::{Host, IOAS, MEMORY};
+use testkit::host::{Host, IOAS, MEMORY};
 
 /// Where the program's memory is for the device: [`PAGES`] pages.
 pub const IOVA: u64 = 0x100_0000;

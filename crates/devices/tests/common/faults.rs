@@ -5,7 +5,7 @@ use uapi::iommufd::*;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bench::Bench;
-use crate::host::hwpt_alloc;
+use testkit::host::hwpt_alloc;
 
 impl<M: engine::Model> Bench<M> {
     /// Attaches a page table whose faults come to a queue; the queue's descriptor.
@@ -25,7 +25,7 @@ impl<M: engine::Model> Bench<M> {
         let at = self.host.client.scratch(&[]);
         let file = self.host.client.open_file(queue);
         let until = std::time::Instant::now() + crate::bench::LONG;
-        while file.read(&mut self.host.client, at, RECORD as u64).unwrap() == 0 {
+        while file.read(&mut self.host.client, at, RECORD as u64, None).unwrap() == 0 {
             assert!(std::time::Instant::now() < until, "no page request came");
             std::thread::yield_now();
         }
@@ -42,6 +42,6 @@ impl<M: engine::Model> Bench<M> {
         let at = self.host.client.scratch(response.as_bytes());
         let file = self.host.client.open_file(queue);
         let count = size_of::<iommu_hwpt_page_response>() as u64;
-        assert_eq!(file.write(&mut self.host.client, at, count), Ok(count));
+        assert_eq!(file.write(&mut self.host.client, at, count, None), Ok(count));
     }
 }

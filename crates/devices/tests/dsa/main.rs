@@ -5,9 +5,6 @@ mod bench;
 mod commands;
 #[path = "../common/faults.rs"]
 mod faults;
-#[path = "../../../engine/tests/hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
 mod operations;
 mod queues;
 mod registers;

@@ -7,7 +7,7 @@ use devices::dsa::spec::{opcode, status};
 use uapi::iommufd::IOMMU_HWPT_ALLOC_PASID;
 
 use super::*;
-use crate::host::DEVICE;
+use testkit::host::DEVICE;
 
 const PASID: u32 = 5;
 

@@ -2,9 +2,6 @@
 
 #[path = "../common/bench.rs"]
 mod bench;
-#[path = "../../../engine/tests/hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
 
 use std::time::Duration;
 

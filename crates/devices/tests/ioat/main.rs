@@ -4,9 +4,6 @@
 mod bench;
 #[path = "../common/faults.rs"]
 mod faults;
-#[path = "../../../engine/tests/hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
 mod registers;
 
 use std::time::Duration;
