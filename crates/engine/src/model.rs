@@ -32,6 +32,12 @@ pub trait Model: Send + Sync + fmt::Debug {
     /// Writes registers.
     fn write(&self, bar: u32, offset: u64, from: &[u8]);
 
+    /// Takes a command of 64 bytes that the program gives by ENQCMD (PCIe's deferrable write): false, and the
+    /// program may try again. A device without shared queues takes none.
+    fn enqueue(&self, _bar: u32, _offset: u64, _command: &[u8; 64]) -> bool {
+        false
+    }
+
     /// Whether the device may reach memory (PCI's bus master enable). It may not before it is told so;
     /// when it is told that it may not, it does not from then on.
     fn set_bus_master(&self, on: bool);
