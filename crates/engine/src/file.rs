@@ -176,6 +176,14 @@ impl File {
         }
     }
 
+    /// An ENQCMD of the caller to what it has mapped, likewise; whether the device took the command.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.enqueue(at, command),
+            _ => Err(Refusal::NoOperation { operation: "store" }),
+        }
+    }
+
     /// What `poll(2)` says when nothing is there to read: whether it says readable, and writable.
     pub fn idle_readiness(&self) -> (bool, bool) {
         match &*self.0 {

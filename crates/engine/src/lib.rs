@@ -62,7 +62,7 @@ pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
-pub use interrupts::{Interrupts, Trigger};
+pub use interrupts::{Interrupts, Told, Trigger, Watched};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
 pub use pt::Rights;
@@ -107,7 +107,7 @@ impl Engine {
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
                 let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
-                let platform = platform_of(machine, &machine.iommus[index]);
+                let platform = platform_of(machine, &machine.iommus[index], kernel);
                 let facts = Arc::new(device.clone());
                 let number = functions.len();
                 functions.push(Function::new(number, facts, Arc::clone(hw), platform, requester));
@@ -186,13 +186,13 @@ impl Engine {
 }
 
 /// What becomes of the interrupts of devices behind an IOMMU.
-fn platform_of(machine: &Machine, iommu: &Iommu) -> Platform {
+fn platform_of(machine: &Machine, iommu: &Iommu, kernel: &Kernel) -> Platform {
     let remapped = iommu.interrupt_remapping;
     // arch/x86/kernel/apic/msi.c; controllers of Arm and RISC-V have no MSI_FLAG_PCI_MSIX_ALLOC_DYN
     let x86 = matches!(iommu.hardware.vendor(), Vendor::IntelVtd | Vendor::Amd);
     Platform {
         isolated: remapped || machine.unsafe_interrupts,
-        dynamic_msix: x86,
+        dynamic_msix: x86 && kernel.has(Quirk::VfioDynamicMsix),
         multiple_msi: remapped || !x86,
     }
 }

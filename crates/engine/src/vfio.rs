@@ -3,9 +3,7 @@
 //! An open device does nothing before it is bound to an iommufd. Bound, it is attached to page tables of
 //! that iommufd, itself and by PASID. A device, and its whole IOMMU group, has one owner at a time.
 //!
-//! Its regions are parts of the file, see [`crate::function`].
-//!
-//! *What it doesn't do yet*: interrupts, features, mapping of regions.
+//! What the device itself does is [`crate::function`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -138,6 +136,12 @@ impl VfioFile {
     pub fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
         self.check_bound()?;
         self.function().store_mapped(at, bytes)
+    }
+
+    /// An ENQCMD to a region that is mapped; whether the device took it.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        self.check_bound()?;
+        self.function().enqueue(at, command)
     }
 
     /// Before it is bound, the file has no other operation.

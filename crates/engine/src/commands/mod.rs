@@ -89,7 +89,7 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_DEVICE_GET_INFO",          "6.2", "What kind of device it is", Status::Works),
     ("VFIO_DEVICE_GET_REGION_INFO",   "6.2", "Where a region is in the file", Status::Works),
     ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Works),
-    ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Partly("no unmasking by eventfd")),
+    ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Works),
     ("VFIO_DEVICE_RESET",             "6.2", "Reset the device", Status::Works),
     ("VFIO_DEVICE_FEATURE",           "6.2", "Low power, the token of SR-IOV devices", Status::Works),
     ("VFIO_DEVICE_PCI_HOT_RESET",     "6.2", "Reset the bus, or tell whom that reaches", Status::Partly("no bus here can be reset: `ENODEV`")),
