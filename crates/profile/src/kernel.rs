@@ -96,6 +96,8 @@ named! {
     VfioPasid = "vfio-pasid",
     VfioBindToken = "vfio-bind-token",
     VfioBindTokenLost = "vfio-bind-token-lost",
+    Type1Nesting = "type1-nesting",
+    Type1Overflows = "type1-overflows",
 }
 
 /// A Linux release.
