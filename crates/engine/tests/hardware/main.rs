@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`vtd`], [`smmuv3`], [`amd`], [`riscv`] | a vendor each: what its driver answers, release by release |
 //! | [`vfio`] | VFIO character devices: binding, attaching, closing |
+//! | [`legacy`] | groups, and containers of VFIO's own |
 //! | [`container`] | what the type1 container's calls tell of the hardware |
 //! | [`dma`] | what devices reach, and what caches keep |
 //! | [`host`] | a program on a machine: its descriptors, and one short call for each command |
@@ -18,6 +19,7 @@ mod container;
 mod dma;
 mod file;
 mod host;
+mod legacy;
 mod riscv;
 mod smmuv3;
 mod table;
