@@ -5,10 +5,10 @@
 //!
 //! *What it doesn't do*: know a BAR that the program cannot read, which has no memory of its own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mem::{Backing, Extent, ObjectKey, PAGE_SIZE};
+use mem::{Extent, ObjectKey, PAGE_SIZE, SharedFile};
 use parking_lot::RwLock;
 
 use crate::ioas::map::Piece;
@@ -17,26 +17,26 @@ use crate::pages::{AccountMode, Pages, Source};
 use crate::task::Task;
 use crate::{Model, Refusal};
 
-/// The memory of all BARs.
+/// The memory of all BARs, by identity: however a program maps it, it is known.
 #[derive(Debug, Default)]
-pub(crate) struct Bars(RwLock<BTreeSet<ObjectKey>>);
+pub(crate) struct Bars(RwLock<BTreeMap<ObjectKey, Arc<SharedFile>>>);
 
 impl Bars {
     /// Notes the BARs of a device.
     pub fn add(&self, model: &dyn Model) {
         let memory = (0..6).filter_map(|number| model.memory(number));
-        self.0.write().extend(memory.map(|file| file.key()));
+        self.0.write().extend(memory.map(|file| (file.key(), file)));
     }
 
-    /// Whether an extent is of a BAR.
-    pub fn holds(&self, extent: &Extent) -> bool {
-        self.0.read().contains(&extent.first.object)
+    /// The BAR that an extent is of.
+    fn of(&self, extent: &Extent) -> Option<Arc<SharedFile>> {
+        self.0.read().get(&extent.first.object).cloned()
     }
 
-    /// Whether any is.
+    /// Whether any of them is of one.
     pub fn any_in(&self, extents: &[Extent]) -> bool {
         let bars = self.0.read();
-        !bars.is_empty() && extents.iter().any(|extent| bars.contains(&extent.first.object))
+        !bars.is_empty() && extents.iter().any(|extent| bars.contains_key(&extent.first.object))
     }
 }
 
@@ -55,15 +55,16 @@ pub(super) fn map(
     let mut done = 0;
     for extent in extents.ok_or(Refusal::NotPinnable)? {
         let length = extent.pages * PAGE_SIZE;
-        let (pages, prot) = match extent.backing {
-            Backing::Shared(ref file) if task.bars.holds(&extent) => {
-                let start = extent.first.index * PAGE_SIZE;
-                let source = Source::File { file: Arc::clone(file), start };
+        let (pages, prot) = match task.bars.of(&extent) {
+            Some(file) => {
+                let source = Source::File { file, start: extent.first.index * PAGE_SIZE };
                 let pages = Pages::new(task, source, false, AccountMode::Nobody)?;
                 // stores are a device's business, which memory does not tell it of
                 (pages, Prot { write: false, ..prot })
             }
-            _ => (Pages::of_user(task, va + done, length, prot.write, AccountMode::Type1)?, prot),
+            None => {
+                (Pages::of_user(task, va + done, length, prot.write, AccountMode::Type1)?, prot)
+            }
         };
         let piece = Piece { pages, start_byte: 0, length };
         ioas.map(task, &[piece], length, Some(iova + done), prot)?;

@@ -1,5 +1,5 @@
-//! Names of devices, as a group is asked for them: a PCI address, and perhaps a token of a virtual
-//! function (`vfio_pci_core_match`).
+//! Names of devices, as a group is asked for them: a PCI address, and perhaps a token that virtual
+//! functions share with their physical one (`vfio_pci_core_match`).
 
 use mem::{AddressSpace, PAGE_SIZE};
 
@@ -32,17 +32,22 @@ pub(super) fn find(engine: &Engine, group: u32, name: &[u8]) -> Result<usize, Re
         if !matches!(rest.first(), None | Some(b' ')) {
             continue;
         }
-        if let Some(token) = token(rest)? {
-            let (value, rule) = (token, "the device takes no token");
-            return Err(Refusal::Invalid { field: "vf_token", value, rule });
-        }
+        match_token(token(rest)?)?;
         return Ok(index);
     }
     Err(Refusal::NoDevice { what: "the group has no such device" })
 }
 
-/// The token in what follows an address, its first half.
-fn token(mut rest: &[u8]) -> Result<Option<u64>, Refusal> {
+/// No device here is a virtual function or has one, and takes a token (`vfio_pci_core_match_token_uuid`).
+fn match_token(token: Option<[u8; 16]>) -> Result<(), Refusal> {
+    match token {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Unfit { rule: "the device takes no token" }),
+    }
+}
+
+/// The token in what follows an address.
+fn token(mut rest: &[u8]) -> Result<Option<[u8; 16]>, Refusal> {
     const LENGTH: usize = 36;
     let bad = |rule| Refusal::Invalid { field: "name", value: 0, rule };
     let mut found = None;
@@ -60,8 +65,8 @@ fn token(mut rest: &[u8]) -> Result<Option<u64>, Refusal> {
     Ok(found)
 }
 
-/// The first half of a UUID (`uuid_is_valid`).
-fn uuid(text: &[u8]) -> Option<u64> {
+/// A UUID (`uuid_parse`).
+fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     let mut value = 0_u128;
     for (at, letter) in text.iter().enumerate() {
         if matches!(at, 8 | 13 | 18 | 23) {
@@ -72,7 +77,7 @@ fn uuid(text: &[u8]) -> Option<u64> {
         }
         value = value << 4 | u128::from(char::from(*letter).to_digit(16)?);
     }
-    Some((value >> 64) as u64)
+    Some(value.to_be_bytes())
 }
 
 #[cfg(test)]
@@ -82,10 +87,10 @@ mod tests {
     #[test]
     fn tokens() {
         const UUID: &str = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
-        const VALUE: u64 = 0xbd8d_9d2b_5a5f_4f5a;
+        const VALUE: [u8; 16] = 0xbd8d_9d2b_5a5f_4f5a_a211_f591_514b_a1f3_u128.to_be_bytes();
         let one = format!(" vf_token={UUID}");
         #[rustfmt::skip] // one name, one line
-        let cases: &[(String, Result<Option<u64>, ()>)] = &[
+        let cases: &[(String, Result<Option<[u8; 16]>, ()>)] = &[
             (String::new(),                          Ok(None)),
             ("   ".to_owned(),                       Ok(None)),
             (one.clone(),                            Ok(Some(VALUE))),
