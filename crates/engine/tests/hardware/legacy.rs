@@ -2,12 +2,14 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`any_order`] | calls in any order leave nothing behind |
 //! | [`group`] | `/dev/vfio/N`: owners, lifetimes, names of devices (`drivers/vfio/group.c`) |
 //! | [`container`] | `/dev/vfio/vfio` and its drivers (`drivers/vfio/container.c`) |
 //! | [`mappings`], [`told`] | type1: what is mapped; what it tells (`drivers/vfio/vfio_iommu_type1.c`) |
 //! | [`registers`] | mapping the registers of a device |
 //! | this one | a program with the group of its device open, and a container |
 
+mod any_order;
 mod container;
 mod group;
 mod mappings;

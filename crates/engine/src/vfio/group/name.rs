@@ -88,9 +88,10 @@ mod tests {
     fn tokens() {
         const UUID: &str = "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
         const VALUE: [u8; 16] = 0xbd8d_9d2b_5a5f_4f5a_a211_f591_514b_a1f3_u128.to_be_bytes();
+        type Found = Result<Option<[u8; 16]>, ()>;
         let one = format!(" vf_token={UUID}");
         #[rustfmt::skip] // one name, one line
-        let cases: &[(String, Result<Option<[u8; 16]>, ()>)] = &[
+        let cases: &[(String, Found)] = &[
             (String::new(),                          Ok(None)),
             ("   ".to_owned(),                       Ok(None)),
             (one.clone(),                            Ok(Some(VALUE))),
