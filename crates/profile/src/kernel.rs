@@ -98,6 +98,8 @@ named! {
     VfioBindTokenLost = "vfio-bind-token-lost",
     Type1Nesting = "type1-nesting",
     Type1Overflows = "type1-overflows",
+    VfioErrorsOfAny = "vfio-errors-of-any",
+    VfioPrecopyInfo = "vfio-precopy-info",
 }
 
 /// A Linux release.

@@ -115,18 +115,10 @@ impl Task<'_> {
                 refused(Errno::ESPIPE)
             }
             Operation::Read { buffer, at } => self.each(buffer, at, |va, count, at| {
-                let done = match at {
-                    None => file.read(caller, va, count),
-                    Some(at) => file.read_at(caller, va, count, at),
-                };
-                answer(done.map(u64::cast_signed))
+                answer(file.read(caller, va, count, at).map(u64::cast_signed))
             }),
             Operation::Write { buffer, at } => self.each(buffer, at, |va, count, at| {
-                let done = match at {
-                    None => file.write(caller, va, count),
-                    Some(at) => file.write_at(caller, va, count, at),
-                };
-                answer(done.map(u64::cast_signed))
+                answer(file.write(caller, va, count, at).map(u64::cast_signed))
             }),
             Operation::Mmap { offset, length, prot, flags } => {
                 self.mmap(caller, file, (offset, length), prot, flags)
@@ -149,15 +141,16 @@ impl Task<'_> {
         let shared = flags & libc::MAP_TYPE.cast_unsigned() != libc::MAP_PRIVATE.cast_unsigned();
         let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
         let length = length.next_multiple_of(mem::PAGE_SIZE);
-        let (object, extra) = match file.mmap(offset, length, shared, exec) {
-            Ok(region) => region,
+        let mapping = match file.mmap(offset, length, shared, exec) {
+            Ok(mapping) if mapping.trapped => return refused(Errno::EINVAL),
+            Ok(mapping) => mapping,
             Err(refusal) => return refused(refusal.errno()),
         };
-        match rustix::io::fcntl_dupfd_cloexec(&*object, 0) {
+        match rustix::io::fcntl_dupfd_cloexec(&*mapping.object, 0) {
             Ok(fd) => {
                 caller.outgoing = Some(fd);
                 let mut answer = Answer::done(0);
-                answer.extra = extra;
+                answer.extra = mapping.offset;
                 answer
             }
             Err(_) => refused(Errno::ENFILE),

@@ -1,6 +1,6 @@
 //! The parts of `include/uapi/linux/vfio.h` that a container, an iommufd, groups and devices answer.
 //!
-//! [`device`] has the calls of a device, [`group`] those of a group; the rest is the type1 container, with
+//! [`device`], [`interrupts`] and [`feature`] have the calls of a device, [`group`] those of a group; the rest is the type1 container, with
 //! [`dirty`] for what it tells of writes. An iommufd takes the container's calls beside its own, on the
 //! IOAS that `IOMMU_VFIO_IOAS` chose or the first group brought. As in iommufd the ioctl number holds no
 //! size; here `argsz` in the struct does, and what it must reach is fixed per call.
@@ -15,21 +15,25 @@
 //! | `VFIO_IOMMU_UNMAP_DMA` | [`vfio_iommu_type1_dma_unmap`] | 0 |
 //! | `VFIO_IOMMU_DIRTY_PAGES` | see [`dirty`] | an iommufd: `ENOTTY` |
 //!
-//! **What it doesn't do:** interrupts and features.
+//! **What it doesn't do:** features that no device here has.
 
 #![allow(non_camel_case_types, non_upper_case_globals)] // the header's spelling
 #![expect(missing_docs, reason = "fields are described in the table of their struct")]
 
 pub mod device;
 pub mod dirty;
+pub mod feature;
 pub mod group;
+pub mod interrupts;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::command::_IO;
 pub use device::*;
 pub use dirty::*;
+pub use feature::*;
 pub use group::*;
+pub use interrupts::*;
 
 /// The type letter of VFIO ioctl numbers, shared with iommufd.
 pub const VFIO_TYPE: u8 = b';';

@@ -22,7 +22,7 @@ impl Engine {
         if !function.hw.is_coherent() {
             return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
         }
-        if !function.isolated {
+        if !function.platform.isolated {
             return Err(Refusal::NotIsolated);
         }
         owners.claim(index, function.facts.group, context)?;

@@ -125,7 +125,7 @@ impl Type1 {
         for function in members() {
             self.check_fit(&engine, function)?;
         }
-        if !members().all(|function| function.isolated) {
+        if !members().all(|function| function.platform.isolated) {
             return Err(Refusal::NotIsolated);
         }
         let mut devices = Vec::new();

@@ -10,7 +10,6 @@
 //! | [`legacy`] | groups, and containers of VFIO's own |
 //! | [`container`] | what the type1 container's calls tell of the hardware |
 //! | [`dma`] | what devices reach, and what caches keep |
-//! | [`host`] | a program on a machine: its descriptors, and one short call for each command |
 //! | [`file`] | a machine's file with values changed |
 //! | [`table`] | rows of expectations by release |
 
@@ -18,10 +17,11 @@ mod amd;
 mod container;
 mod dma;
 mod file;
-mod host;
 mod legacy;
 mod riscv;
 mod smmuv3;
 mod table;
 mod vfio;
 mod vtd;
+
+use testkit::host;

@@ -32,18 +32,15 @@ pub(super) fn find(engine: &Engine, group: u32, name: &[u8]) -> Result<usize, Re
         if !matches!(rest.first(), None | Some(b' ')) {
             continue;
         }
-        match_token(token(rest)?)?;
-        return Ok(index);
+        match token(rest)? {
+            // as in VfioFile::check_token
+            Some(_) if engine.functions[index].facts.total_vfs == 0 => {
+                return Err(Refusal::Unfit { rule: "the device takes no token" });
+            }
+            _ => return Ok(index),
+        }
     }
     Err(Refusal::NoDevice { what: "the group has no such device" })
-}
-
-/// No device here is a virtual function or has one, and takes a token (`vfio_pci_core_match_token_uuid`).
-fn match_token(token: Option<[u8; 16]>) -> Result<(), Refusal> {
-    match token {
-        None => Ok(()),
-        Some(_) => Err(Refusal::Unfit { rule: "the device takes no token" }),
-    }
 }
 
 /// The token in what follows an address.

@@ -179,7 +179,7 @@ fn calls_on_a_device() {
             let mut legacy = start(kernel);
             let fd = device(&mut legacy, iommufd);
             let file = legacy.host.client.open_file(fd);
-            file.read_at(&mut legacy.host.client, MEMORY, 4, 7 << 40).unwrap();
+            file.read(&mut legacy.host.client, MEMORY, 4, Some(7 << 40)).unwrap();
             let mut bytes = [0; 4];
             legacy.host.client.memory.read(MEMORY, &mut bytes).unwrap();
             u32::from_le_bytes(bytes)

@@ -117,6 +117,10 @@ impl Caller for Mapper<'_> {
         self.client.shared_file(fd)
     }
 
+    fn eventfd(&mut self, fd: i32) -> Result<Arc<dyn engine::Trigger>, Errno> {
+        self.client.eventfd(fd)
+    }
+
     fn is_mapped(&mut self, file: &SharedFile) -> bool {
         self.client.is_mapped(file)
     }
