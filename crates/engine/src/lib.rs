@@ -51,6 +51,7 @@ mod task;
 mod vfio;
 mod viommu;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::PinBoard;
@@ -76,6 +77,10 @@ use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
 use physical::Physical;
+use task::Task;
+use vfio::container::Container;
+use vfio::group::{Group, GroupFile};
+use vfio::mmio::Bars;
 use vfio::{Owners, VfioFile};
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
@@ -89,6 +94,9 @@ pub struct Engine {
     pub(crate) models: Vec<Option<Arc<dyn Hardware>>>,
     /// The PCI functions that are with VFIO, by their number there.
     pub(crate) functions: Vec<Function>,
+    /// The IOMMU groups of those, by their numbers.
+    pub(crate) groups: BTreeMap<u32, Group>,
+    pub(crate) bars: Bars,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
     pub(crate) physical: Arc<Physical>,
@@ -116,7 +124,9 @@ impl Engine {
         Arc::new(Self {
             kernel,
             mock: Arc::new(Selftest { kernel }),
+            groups: Self::groups_of(&functions),
             functions,
+            bars: Bars::default(),
             models,
             owners: Mutex::default(),
             pins: Arc::default(),
@@ -153,7 +163,9 @@ impl Engine {
     /// Puts a device behind the PCI function that VFIO knows by a number; false when there is no such
     /// function, or one behind it already.
     pub fn plug(&self, number: usize, model: Arc<dyn Model>) -> bool {
-        self.functions.get(number).is_some_and(|function| function.plug(model))
+        let Some(function) = self.functions.get(number) else { return false };
+        self.bars.add(&*model);
+        function.plug(model)
     }
 
     /// `open(2)` of a device node.
@@ -162,13 +174,27 @@ impl Engine {
             return Err(Refusal::NoMemory);
         }
         // type1 accounts pages to the address space, and so does its stand-in
-        let account = match node {
-            Node::Iommu => AccountMode::User,
-            Node::VfioContainer => AccountMode::Mm,
-            Node::VfioDevice(number) => return self.open_device(number),
+        let account = match (node, self.machine.vfio_container) {
+            (Node::Iommu, _) => AccountMode::User,
+            (Node::VfioContainer, machine::Container::Iommufd) => AccountMode::Mm,
+            (Node::VfioContainer, machine::Container::Type1) => {
+                let container = Arc::new(Container::new(Arc::clone(self)));
+                return Ok(File::new(file::Kind::Container(container)));
+            }
+            (Node::VfioGroup(number), _) => {
+                let group = Arc::new(GroupFile::open(self, number)?);
+                return Ok(File::new(file::Kind::Group(group)));
+            }
+            (Node::VfioDevice(number), _) => return self.open_device(number),
         };
         let context = Context::new(Arc::clone(self), account);
         Ok(File::new(file::Kind::Iommu(Arc::new(context))))
+    }
+
+    /// A call of `caller`, as the inner parts see it.
+    pub(crate) fn task<'a>(&'a self, caller: &'a mut dyn Caller) -> Task<'a> {
+        let Self { pins, physical, bars, kernel, .. } = self;
+        Task { caller, pins, physical, bars, kernel }
     }
 
     /// Whether functions that are with VFIO have nodes below `/dev/vfio/devices`.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bus/pci/devices/BDF` | the device: IDs, its driver, its IOMMU, its group |
 //! | `bus/pci/devices/BDF/vfio-dev/vfioN` | that it is with VFIO, and the number of its node, if it has one |
+//! | `class/vfio/N` | a group whose devices are with VFIO, and the number of its node |
 //! | `class/iommu/NAME` | an IOMMU: registers (`drivers/iommu/iommu-sysfs.c` and the vendors' files) |
 //! | `kernel/iommu_groups/N` | the group: devices, type, reserved regions |
 //!
@@ -14,7 +15,7 @@ use std::fmt::Write;
 
 use profile::machine::{Bdf, Device, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
-use uapi::vfio::VFIO_MAJOR;
+use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
 
 use crate::Engine;
 use crate::hw::{DeviceState, PciState, vtd};
@@ -38,13 +39,21 @@ impl Engine {
     pub fn device_nodes(&self) -> Vec<String> {
         let count = if self.has_device_nodes() { self.functions.len() } else { 0 };
         let vfio = (0..count).map(|number| format!("vfio/devices/vfio{number}"));
-        ["iommu", "vfio/vfio"].into_iter().map(str::to_owned).chain(vfio).collect()
+        let groups = self.groups.keys().map(|number| format!("vfio/{number}"));
+        let always = ["iommu", "vfio/vfio"].map(str::to_owned).into_iter();
+        always.chain(groups).chain(vfio).collect()
     }
 
     /// The machine's part of `/sys`.
     pub fn sysfs(&self) -> Tree {
         let mut tree = Tree::new();
-        for folder in ["bus/pci/devices", "class/iommu", "class/vfio-dev", "kernel/iommu_groups"] {
+        for folder in [
+            "bus/pci/devices",
+            "class/iommu",
+            "class/vfio",
+            "class/vfio-dev",
+            "kernel/iommu_groups",
+        ] {
             tree.insert(folder.to_owned(), Entry::Folder);
         }
         for (index, iommu) in self.machine.iommus.iter().enumerate() {
@@ -70,6 +79,15 @@ impl Engine {
             link(&mut tree, format!("{device}/driver"), "bus/pci/drivers/vfio-pci");
             let address = function.facts.address;
             link(&mut tree, format!("bus/pci/drivers/vfio-pci/{address}"), &device);
+        }
+        for group in self.groups.keys() {
+            let folder = format!("devices/virtual/vfio/{group}");
+            // Linux gives minor numbers out in turn; the group's own is as good, and known from its name
+            text(&mut tree, format!("{folder}/dev"), format_args!("{VFIO_GROUP_MAJOR}:{group}"));
+            let numbers = format!("MAJOR={VFIO_GROUP_MAJOR}\nMINOR={group}\n");
+            let uevent = Entry::Text(format!("{numbers}DEVNAME=vfio/{group}\n"));
+            tree.insert(format!("{folder}/uevent"), uevent);
+            link(&mut tree, format!("class/vfio/{group}"), &folder);
         }
         self.add_groups(&mut tree);
         tree

@@ -56,7 +56,11 @@ impl Task<'_> {
             Kind::FailNth(thread, _) => self.on_fail_nth(&file, *thread, operation),
         };
         self.shared.files.settle();
-        if self.space.accounts().pinned_vm.load(Ordering::Relaxed) > 0 {
+        let accounts = self.space.accounts();
+        if [&accounts.pinned_vm, &accounts.locked_vm]
+            .iter()
+            .any(|it| it.load(Ordering::Relaxed) > 0)
+        {
             self.shared.page.set_charged();
         }
         Some((answer, caller.outgoing.take()))
@@ -66,6 +70,7 @@ impl Task<'_> {
         let result = match node {
             Node::Iommu => self.open_engine(caller, engine::Node::Iommu),
             Node::VfioContainer => self.open_engine(caller, engine::Node::VfioContainer),
+            Node::VfioGroup(number) => self.open_engine(caller, engine::Node::VfioGroup(number)),
             Node::VfioDevice(number) => self.open_engine(caller, engine::Node::VfioDevice(number)),
             Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
             Node::Status(named) => return self.open_status(named, pid),
@@ -118,6 +123,9 @@ impl Task<'_> {
             Operation::Mmap { offset, length, prot, flags } => {
                 self.mmap(caller, file, (offset, length), prot, flags)
             }
+            // KVM notes that the file is one of its machine's, which nothing here depends on
+            Operation::KvmFile if file.is_vfio() => Answer::done(0),
+            Operation::KvmFile => refused(Errno::EINVAL),
             Operation::Open(_) | Operation::Register => Answer::not_ours(),
         }
     }
