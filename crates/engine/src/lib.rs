@@ -15,7 +15,7 @@
 //! | [`dma`] | the door from a device to memory, and its caches |
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
-//! | [`function`], [`model`] | their regions and reset; the devices behind them |
+//! | [`function`], [`model`] | what programs do with them; the devices behind them |
 //! | [`interrupts`] | from a device to who waits for it |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
@@ -60,7 +60,7 @@ use profile::{Kernel, Machine, Quirk};
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
-pub use file::{File, Node};
+pub use file::{File, Mapping, Node};
 pub use interrupts::{Interrupts, Trigger};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;

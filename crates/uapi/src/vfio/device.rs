@@ -197,6 +197,9 @@ pub const VFIO_REGION_INFO_FLAG_READ: u32 = 1 << 0;
 /// Region flag: it can be written.
 pub const VFIO_REGION_INFO_FLAG_WRITE: u32 = 1 << 1;
 
+/// Region flag: it can be mapped.
+pub const VFIO_REGION_INFO_FLAG_MMAP: u32 = 1 << 2;
+
 /// Region of a PCI function: its first BAR. The others follow.
 pub const VFIO_PCI_BAR0_REGION_INDEX: u32 = 0;
 /// Region of a PCI function: its last BAR.
