@@ -191,6 +191,14 @@ impl File {
         }
     }
 
+    /// A command of the caller (`ENQCMD`) to what it has mapped, as [`File::store`]; whether it was accepted.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.enqueue(at, command),
+            _ => Err(Refusal::NoOperation { operation: "enqueue" }),
+        }
+    }
+
     /// What `poll(2)` says when nothing is there to read: whether it says readable, and writable.
     pub fn idle_readiness(&self) -> (bool, bool) {
         match &*self.0 {

@@ -140,6 +140,12 @@ impl VfioFile {
         self.function().store_mapped(at, bytes)
     }
 
+    /// A command to a region that is mapped.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        self.check_bound()?;
+        self.function().enqueue_mapped(at, command)
+    }
+
     /// Before it is bound, the file has no other operation.
     fn check_bound(&self) -> Result<(), Refusal> {
         self.bound.lock().as_ref().map(|_| ()).ok_or(Refusal::NotBound)

@@ -87,6 +87,20 @@ impl Function {
         Ok(())
     }
 
+    /// A command of a program (`ENQCMD`) to a BAR that it has mapped; whether it was accepted.
+    pub fn enqueue_mapped(
+        &self,
+        position: u64,
+        command: &[u8; WHOLE_LINE],
+    ) -> Result<bool, Refusal> {
+        let (place, count, _) = self.reach(position, WHOLE_LINE as u64)?;
+        let is_line = count == WHOLE_LINE as u64 && place.offset.is_multiple_of(count);
+        if place.region == VFIO_PCI_CONFIG_REGION_INDEX || !is_line {
+            return Err(no_region(place.region));
+        }
+        Ok(self.model()?.enqueue(place.region, place.offset, command))
+    }
+
     /// Where a transfer goes, how far it reaches, and the widest access.
     fn reach(&self, position: u64, count: u64) -> Result<(Place, u64, usize), Refusal> {
         let place = Place::of(position)?;
