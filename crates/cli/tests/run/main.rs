@@ -6,6 +6,7 @@ mod client;
 mod endings;
 mod names;
 mod sharing;
+mod stores;
 mod storm;
 mod sysfs;
 mod verdicts;

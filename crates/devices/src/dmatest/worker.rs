@@ -1,6 +1,7 @@
 //! The device's thread: it takes scripts one after the other and makes their operations.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -68,15 +69,16 @@ enum Tried {
 }
 
 impl Shared {
-    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> Self {
-        Self {
+    /// Errors are those of making memory.
+    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> io::Result<Self> {
+        Ok(Self {
             dma,
             gate: Mutex::new(Gate { epoch: 0, bus_master }),
             queue: Mutex::default(),
             news: Condvar::new(),
             latency: Mutex::new(Clock::new(latency)),
-            registers: Mutex::new(Registers::new(latency)),
-        }
+            registers: Mutex::new(Registers::new(latency)?),
+        })
     }
 
     /// What a job that is submitted now belongs to.
