@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -27,6 +28,35 @@
 #define CONFIG (7ull << 40)
 
 #define CHECK(what) do { if (!(what)) { fprintf(stderr, "line %d: %s (errno %d)\n", __LINE__, #what, errno); exit(1); } } while (0)
+
+/* Nothing is allocated while a store is made: a handler of signals must not. */
+static volatile int in_store;
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+void *malloc(size_t size)
+{
+    return in_store ? abort(), NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return in_store ? abort(), NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    return in_store ? abort(), NULL : __libc_realloc(old, size);
+}
+
+int posix_memalign(void **to, size_t alignment, size_t size)
+{
+    *to = in_store ? abort(), NULL : __libc_memalign(alignment, size);
+    return *to ? 0 : ENOMEM;
+}
 
 static int device = -1;
 static volatile uint8_t *bar;
@@ -61,6 +91,34 @@ static void map(void)
 static volatile uint32_t *word(int index)
 {
     return (volatile uint32_t *)(bar + SCRIPT) + index;
+}
+
+static sigjmp_buf back;
+static siginfo_t seen;
+
+static int faults(volatile uint32_t *at, int *code)
+{
+    if (sigsetjmp(back, 1) == 0) {
+        *at = 0x77;
+        return 0;
+    }
+    *code = seen.si_code;
+    return seen.si_addr == (void *)at ? 1 : -1;
+}
+
+static void remember(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    seen = *info;
+    siglongjmp(back, number);
+}
+
+static void catch_faults(void)
+{
+    struct sigaction action = { .sa_sigaction = remember, .sa_flags = SA_SIGINFO };
+    CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
+    CHECK(sigaction(SIGBUS, &action, NULL) == 0);
+    CHECK(sigaction(SIGILL, &action, NULL) == 0);
 }
 
 /* Every form, on ordinary memory and on the device's. */
@@ -158,7 +216,9 @@ static void same(const char *name, uint64_t flags, void (*form)(struct registers
         one.D = (uint64_t)ram;
         other.D = (uint64_t)place;
         form(&one);
+        in_store = 1;
         form(&other);
+        in_store = 0;
         one.D -= (uint64_t)ram;
         other.D -= (uint64_t)place;
         one.flags &= flags;
@@ -213,12 +273,25 @@ static void portal(void)
     uint8_t retry = 0;
     __asm__ volatile(".byte 0xf2, 0x0f, 0x38, 0xf8, 0x3e\n\tsetz %0" : "=r"(retry) : "D"(to), "S"(from) : "memory", "cc");
     CHECK(retry == 1);
+    /* with a source that is not there, and to ordinary memory */
+    catch_faults();
+    if (sigsetjmp(back, 1) == 0) {
+        __asm__ volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x3e" : : "D"(to), "S"(0x10000ul) : "memory");
+        CHECK(!"reached");
+    }
+    CHECK(seen.si_signo == SIGSEGV && seen.si_code == SEGV_MAPERR && seen.si_addr == (void *)0x10000);
+    int known = 0;
+    if (sigsetjmp(back, 1) == 0) {
+        __asm__ volatile(".byte 0x66, 0x0f, 0x38, 0xf8, 0x3e" : : "D"(ram), "S"(from) : "memory");
+        known = 1;
+    }
+    CHECK(known == has(28));
+    CHECK(known || seen.si_signo == SIGILL);
     printf("movdir64b by the processor: %d, enqcmd: %d\n", has(28), has(29));
 }
 
 /* The program's own handlers. */
 
-static volatile siginfo_t seen;
 static volatile int times;
 static volatile int user_blocked, fault_blocked, on_stack;
 static uint8_t *own;
@@ -249,8 +322,6 @@ static void touch_own(void)
     CHECK(seen.si_signo == SIGSEGV && seen.si_code == SEGV_ACCERR && seen.si_addr == own + 9);
     CHECK(*word(7) == 0x1000 + times);
 }
-
-static sigjmp_buf back;
 
 static void jump(int number)
 {
@@ -381,12 +452,12 @@ static void masks(void)
 
 /* Several at once. */
 
-#define ROUNDS 3000
+static uint32_t rounds = 3000;
 
 static void *count_up(void *argument)
 {
     volatile uint32_t *place = word((intptr_t)argument * 16);
-    for (uint32_t round = 1; round <= ROUNDS; round++) {
+    for (uint32_t round = 1; round <= rounds; round++) {
         *place = round;
         if (*place != round)
             return (void *)1;
@@ -405,9 +476,44 @@ static void threads(void)
         void *result;
         CHECK(pthread_join(thread[index], &result) == 0);
         CHECK(result == NULL);
-        CHECK(*word(index * 16 + 1) == ROUNDS);
+        CHECK(*word(index * 16 + 1) == rounds);
     }
     puts("threads");
+}
+
+/* No descriptor is left, and the stack for signals is a small one. */
+static void scarce(void)
+{
+    pthread_t thread[4];
+    char *small = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t size = sysconf(_SC_MINSIGSTKSZ) + 4096;
+    stack_t alternative = { .ss_sp = small, .ss_size = size };
+    size_t used = 0;
+    map();
+    CHECK(sigaltstack(&alternative, NULL) == 0);
+    memset(small, 0xaa, size);
+    *word(1) = 5;
+    for (size_t index = 0; index < size; index++)
+        if (small[index] != (char)0xaa) {
+            used = size - index;
+            break;
+        }
+    printf("stack of a store: %zu of %zu bytes\n", used, size);
+    CHECK(used > 0);
+    struct rlimit few = { 100, 100 };
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    while (dup(0) >= 0)
+        ;
+    CHECK(errno == EMFILE);
+    rounds = 50; /* one connection for all of them */
+    for (intptr_t index = 0; index < 4; index++)
+        CHECK(pthread_create(&thread[index], NULL, count_up, (void *)index) == 0);
+    for (int index = 0; index < 4; index++) {
+        void *result;
+        CHECK(pthread_join(thread[index], &result) == 0);
+        CHECK(result == NULL);
+    }
+    puts("scarce");
 }
 
 static void forks(void)
@@ -431,30 +537,6 @@ static void forks(void)
     }
     CHECK(*word(0) == 1 && *word(4) == 4);
     puts("forks");
-}
-
-static int faults(volatile uint32_t *at, int *code)
-{
-    if (sigsetjmp(back, 1) == 0) {
-        *at = 0x77;
-        return 0;
-    }
-    *code = seen.si_code;
-    return seen.si_addr == (void *)at ? 1 : -1;
-}
-
-static void remember(int number, siginfo_t *info, void *context)
-{
-    (void)context;
-    seen = *info;
-    siglongjmp(back, number);
-}
-
-static void catch_faults(void)
-{
-    struct sigaction action = { .sa_sigaction = remember, .sa_flags = SA_SIGINFO };
-    CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
-    CHECK(sigaction(SIGBUS, &action, NULL) == 0);
 }
 
 /* Parts of a mapping taken away, changed, moved. */
@@ -499,6 +581,8 @@ static void unmap(void)
     CHECK(again[6] == 9 && moved[6] == 6);
     CHECK(munmap((void *)bar, SIZE) == 0 && munmap((void *)moved, 4096) == 0);
     CHECK(faults((void *)bar, &code) == 1 && code == SEGV_MAPERR);
+    /* an address that cannot be */
+    CHECK(faults((void *)0x8000000000000000, &code) == -1 && code == SI_KERNEL && seen.si_addr == NULL);
     /* mapped to be read only */
     volatile uint32_t *first = mmap(NULL, 0x1000, PROT_READ, MAP_SHARED, device, 0);
     CHECK(first[0] == 0x74616d64);
@@ -725,7 +809,7 @@ int main(int count, char **words)
         { "forms", forms }, { "portal", portal }, { "handlers", handlers }, { "masks", masks },
         { "threads", threads }, { "forks", forks }, { "unmap", unmap }, { "closed", closed },
         { "bus", bus }, { "doorbells", doorbells }, { "alarms", alarms_go_off },
-        { "busy-forks", forks_of_busy_threads }, { "execs", execs }, { "elsewhere", elsewhere },
+        { "busy-forks", forks_of_busy_threads }, { "execs", execs }, { "scarce", scarce }, { "elsewhere", elsewhere },
     };
     if (count == 3 && !strcmp(words[1], "die"))
         die(words[2]);

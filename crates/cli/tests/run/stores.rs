@@ -64,6 +64,8 @@ parts! {
     blocked_signals_do_no_harm = "masks";
     /// Threads store at once.
     threads_store_at_once = "threads";
+    /// Stores need no descriptor of their own, and little stack.
+    little_is_enough = "scarce";
     /// Children of a fork store, too.
     children_store_too = "forks";
     /// Parts of a mapping are taken away, changed, moved.

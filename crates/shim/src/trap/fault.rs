@@ -11,6 +11,7 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use emulate::{LONGEST, Machine, Trouble, Vector};
+use rustix::io::Errno;
 use wire::message::{Operation, Stored};
 
 use super::frame::{self, Frame};
@@ -53,10 +54,9 @@ extern "C" fn handler(number: c_int, info: *mut libc::siginfo_t, context: *mut c
     let frame = Frame(context.cast());
     // SAFETY: the kernel made both for this handler.
     let told = unsafe { Info::of(info) };
-    if is_ours(number, &told, frame) {
-        let mut cpu = frame.cpu();
-        let mut code = [0; LONGEST];
-        let length = read_memory(cpu.rip, &mut code);
+    let mut cpu = frame.cpu();
+    let mut code = [0; LONGEST];
+    if let Some(length) = fetch(number, &told, frame, &mut code) {
         match emulate::step(&code[..length], &mut cpu, &mut Program(frame)) {
             Ok(()) => return frame.set_cpu(&cpu),
             Err(Trouble::Fault(Failure::Bus(at))) => return signal::bus_error(at, frame.0),
@@ -71,21 +71,39 @@ extern "C" fn handler(number: c_int, info: *mut libc::siginfo_t, context: *mut c
     unsafe { signal::pass_on(number, info, frame.0) }
 }
 
-/// Whether a fault is one of a store that is made here.
-fn is_ours(number: c_int, told: &Info, frame: Frame) -> bool {
+/// The instruction of a fault, if it is a store that is made here: how many bytes of it are there.
+fn fetch(number: c_int, told: &Info, frame: Frame, code: &mut [u8; LONGEST]) -> Option<usize> {
     const SEGV_ACCERR: c_int = 2;
     const SI_KERNEL: c_int = 0x80;
+    let cpu = frame.cpu();
     match (number, told.code) {
-        (libc::SIGSEGV, SEGV_ACCERR) => frame.is_store() && writable(told.address).is_some(),
-        (libc::SIGSEGV, SI_KERNEL) | (libc::SIGILL, 1..) => {
-            let cpu = frame.cpu();
-            let mut code = [0; LONGEST];
-            let length = read_memory(cpu.rip, &mut code);
-            let to = emulate::portal(&code[..length], &cpu, &mut Program(frame));
-            to.is_some_and(|to| writable(to).is_some())
+        (libc::SIGSEGV, SEGV_ACCERR) => {
+            writable(told.address).filter(|_| frame.is_store())?;
+            let length = read_page(cpu.rip, code);
+            match emulate::length(&code[..length]) {
+                Some(_) => Some(length),
+                // it goes on in the next page
+                None => Some(read_memory(cpu.rip, code)),
+            }
         }
-        _ => false,
+        (libc::SIGSEGV, SI_KERNEL) | (libc::SIGILL, 1..) => {
+            let length = read_memory(cpu.rip, code);
+            let to = emulate::portal(&code[..length], &cpu, &mut Program(frame))?;
+            writable(to).map(|_| length)
+        }
+        _ => None,
     }
+}
+
+/// Reads code that the processor has just met, as far as its page goes; how many bytes.
+fn read_page(at: u64, to: &mut [u8]) -> usize {
+    let length = to.len().min(0x1000 - (at % 0x1000) as usize);
+    let from = core::ptr::with_exposed_provenance::<u8>(at as usize);
+    for (index, byte) in to.iter_mut().enumerate().take(length) {
+        // SAFETY: the page is there, since an instruction begins in it.
+        *byte = unsafe { from.add(index).read_volatile() };
+    }
+    length
 }
 
 /// The range of an address that the program may write to.
@@ -98,11 +116,24 @@ struct Program(Frame);
 
 impl Program {
     /// Passes a message about a range on; what the device answers, or that it does not take it.
+    ///
+    /// A store does not fail for want of descriptors: another thread gives its connection back.
     fn tell(range: &Range, at: u64, operation: Operation) -> Result<Raw, Failure> {
+        const TRIES: u32 = 1_000_000;
         let run = run::current().ok_or(Failure::Bus(at))?;
         let call = Call::on(range.fd, range.cookie, operation);
-        let result = call.make(run).ok().and_then(|reply| reply.result());
-        result.filter(|result| !sys::is_failure(*result)).ok_or(Failure::Bus(at))
+        for _ in 0..TRIES {
+            let result = match call.make(run) {
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => {
+                    rustix::thread::sched_yield();
+                    continue;
+                }
+                Err(_) => None,
+                Ok(reply) => reply.result(),
+            };
+            return result.filter(|it| !sys::is_failure(*it)).ok_or(Failure::Bus(at));
+        }
+        Err(Failure::Bus(at))
     }
 }
 
