@@ -191,11 +191,11 @@ impl File {
         }
     }
 
-    /// A command of the caller (`ENQCMD`) to what it has mapped, as [`File::store`]; whether it was accepted.
+    /// An ENQCMD of the caller to what it has mapped, likewise; whether the device took the command.
     pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
         match &*self.0 {
             Kind::Vfio(file) => file.enqueue(at, command),
-            _ => Err(Refusal::NoOperation { operation: "enqueue" }),
+            _ => Err(Refusal::NoOperation { operation: "store" }),
         }
     }
 

@@ -55,6 +55,7 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
+use profile::machine::{Iommu, Vendor};
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
@@ -70,7 +71,7 @@ pub use sysfs::{Entry, Tree};
 
 use context::Context;
 use dma::Requester;
-use function::Function;
+use function::{Function, Platform};
 use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
@@ -106,10 +107,10 @@ impl Engine {
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
                 let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
-                let isolated = machine.iommus[index].interrupt_remapping;
+                let platform = platform_of(machine, &machine.iommus[index], kernel);
                 let facts = Arc::new(device.clone());
                 let number = functions.len();
-                functions.push(Function::new(number, facts, Arc::clone(hw), isolated, requester));
+                functions.push(Function::new(number, facts, Arc::clone(hw), platform, requester));
             }
         }
         Arc::new(Self {
@@ -176,5 +177,17 @@ impl Engine {
             return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
         }
         Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))
+    }
+}
+
+/// What becomes of the interrupts of devices behind an IOMMU.
+fn platform_of(machine: &Machine, iommu: &Iommu, kernel: &Kernel) -> Platform {
+    let remapped = iommu.interrupt_remapping;
+    // arch/x86/kernel/apic/msi.c; controllers of Arm and RISC-V have no MSI_FLAG_PCI_MSIX_ALLOC_DYN
+    let x86 = matches!(iommu.hardware.vendor(), Vendor::IntelVtd | Vendor::Amd);
+    Platform {
+        isolated: remapped || machine.unsafe_interrupts,
+        dynamic_msix: x86 && kernel.has(Quirk::VfioDynamicMsix),
+        multiple_msi: remapped || !x86,
     }
 }

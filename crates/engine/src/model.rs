@@ -32,9 +32,8 @@ pub trait Model: Send + Sync + fmt::Debug {
     /// Writes registers.
     fn write(&self, bar: u32, offset: u64, from: &[u8]);
 
-    /// Takes a command of 64 bytes whose sender asks whether it was accepted (`ENQCMD`, a deferrable memory
-    /// write of PCI): false has it sent again. `offset` is a multiple of 64. A device without such commands
-    /// takes none.
+    /// Takes a command of 64 bytes that the program gives by ENQCMD (PCIe's deferrable write): false, and the
+    /// program may try again. A device without shared queues takes none.
     fn enqueue(&self, _bar: u32, _offset: u64, _command: &[u8; 64]) -> bool {
         false
     }

@@ -3,9 +3,7 @@
 //! An open device does nothing before it is bound to an iommufd. Bound, it is attached to page tables of
 //! that iommufd, itself and by PASID. A device, and its whole IOMMU group, has one owner at a time.
 //!
-//! Its regions are parts of the file, see [`crate::function`].
-//!
-//! *What it doesn't do yet*: interrupts, features, mapping of regions.
+//! What the device itself does is [`crate::function`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -140,10 +138,10 @@ impl VfioFile {
         self.function().store_mapped(at, bytes)
     }
 
-    /// A command to a region that is mapped.
+    /// An ENQCMD to a region that is mapped; whether the device took it.
     pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
         self.check_bound()?;
-        self.function().enqueue_mapped(at, command)
+        self.function().enqueue(at, command)
     }
 
     /// Before it is bound, the file has no other operation.
@@ -192,7 +190,7 @@ impl VfioFile {
         if !function.hw.is_coherent() {
             return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
         }
-        if !function.isolated {
+        if !function.platform.isolated {
             return Err(Refusal::NotIsolated);
         }
         let group = function.facts.group;
@@ -245,8 +243,8 @@ impl VfioFile {
         check_flags(request.flags, VFIO_DEVICE_BIND_FLAG_TOKEN).map(|()| request)
     }
 
-    /// Only SR-IOV devices whose physical function is with VFIO have tokens; none here has one
-    /// (`vfio_df_check_token`).
+    /// A physical function takes any token while no virtual one is in use; other functions have none
+    /// (`vfio_df_check_token`, `vfio_pci_core_match_token_uuid`).
     fn check_token(
         &self,
         caller: &dyn Caller,
@@ -261,6 +259,9 @@ impl VfioFile {
             .memory()
             .read(request.token_uuid_ptr, &mut token)
             .map_err(Refusal::bad("token_uuid_ptr"))?;
+        if self.function().facts.total_vfs > 0 {
+            return Ok(());
+        }
         let rule = "the device takes no token";
         Err(Refusal::Invalid { field: "flags", value: request.flags.into(), rule })
     }

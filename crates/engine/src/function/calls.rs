@@ -11,14 +11,21 @@ use crate::task::{Task, load_argument};
 impl Function {
     /// `vfio_pci_core_ioctl`, and what `vfio_device_fops_unl_ioctl` does itself.
     pub fn ioctl(&self, task: &mut Task<'_>, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        // vfio_device_pm_runtime_get
+        self.rouse();
         match cmd {
             VFIO_DEVICE_GET_INFO => self.info(task, arg).map(|()| 0),
             VFIO_DEVICE_GET_REGION_INFO => self.region_info(task, arg).map(|()| 0),
             VFIO_DEVICE_GET_IRQ_INFO => self.irq_info(task, arg).map(|()| 0),
+            VFIO_DEVICE_SET_IRQS => self.set_irqs(task, arg),
             VFIO_DEVICE_RESET => {
                 self.reset();
                 Ok(0)
             }
+            VFIO_DEVICE_FEATURE => self.feature(task, arg).map(|()| 0),
+            VFIO_DEVICE_GET_PCI_HOT_RESET_INFO => self.hot_reset_info(task, arg).map(|()| 0),
+            VFIO_DEVICE_PCI_HOT_RESET => self.hot_reset(task, arg).map(|()| 0),
+            VFIO_DEVICE_IOEVENTFD => self.ioeventfd(task, arg).map(|()| 0),
             _ => Err(Refusal::UnknownCommand { cmd }),
         }
     }
@@ -38,32 +45,24 @@ impl Function {
         task.memory().write(arg, told).map_err(Refusal::bad("argument"))
     }
 
-    /// `vfio_get_region_info`
+    /// `vfio_get_region_info`: what has capabilities tells how much room they take, and gives them where it
+    /// is there.
     fn region_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
         const WHOLE: usize = size_of::<vfio_region_info>();
         let mut info: vfio_region_info = load_argument(&**task.memory(), arg, WHOLE, WHOLE)?;
-        (info.flags, info.size, info.offset) = self.region(info.index)?;
-        task.store(arg, &info, "argument")
-    }
-
-    /// `vfio_pci_ioctl_get_irq_info`
-    fn irq_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
-        const WHOLE: usize = size_of::<vfio_irq_info>();
-        let mut info: vfio_irq_info = load_argument(&**task.memory(), arg, WHOLE, WHOLE)?;
-        (info.flags, info.count) = interrupt_info(info.index)?;
-        task.store(arg, &info, "argument")
-    }
-}
-
-/// Flags and number of a kind of interrupts.
-fn interrupt_info(index: u32) -> Result<(u32, u32), Refusal> {
-    let flags = match index {
-        VFIO_PCI_INTX_IRQ_INDEX => VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
-        1..VFIO_PCI_NUM_IRQS => VFIO_IRQ_INFO_NORESIZE,
-        _ => {
-            let rule = "no such kind of interrupt";
-            return Err(Refusal::Invalid { field: "index", value: index.into(), rule });
+        let msix_mappable = self.region(&mut info)?;
+        if msix_mappable {
+            let id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE;
+            let cap = vfio_info_cap_header { id, version: 1, next: 0 };
+            let both = (WHOLE + size_of_val(&cap)) as u32;
+            info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+            info.cap_offset = if info.argsz < both { 0 } else { WHOLE as u32 };
+            if info.argsz < both {
+                info.argsz = both;
+            } else {
+                task.store(arg.wrapping_add(WHOLE as u64), &cap, "argument")?;
+            }
         }
-    };
-    Ok((flags | VFIO_IRQ_INFO_EVENTFD, 0))
+        task.store(arg, &info, "argument")
+    }
 }

@@ -20,7 +20,6 @@ use mem::{PAGE_SIZE, SharedFile};
 use uapi::vfio::*;
 
 use super::Function;
-use super::config::Config;
 use crate::file::Mapping;
 use crate::{Bar, Refusal};
 
@@ -83,19 +82,26 @@ impl Function {
         Ok(Mapping { object, offset, trapped: true })
     }
 
-    /// Flags, size and offset of a region (`vfio_pci_ioctl_get_region_info`).
-    pub fn region(&self, index: u32) -> Result<(u32, u64, u64), Refusal> {
+    /// Tells of the region that is asked for (`vfio_pci_ioctl_get_region_info`); whether the table of MSI-X
+    /// is in what can be mapped of it.
+    pub fn region(&self, info: &mut vfio_region_info) -> Result<bool, Refusal> {
         let both = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-        let (flags, size) = match index {
+        let index = info.index;
+        let mut msix_mappable = false;
+        (info.flags, info.size) = match index {
             0..=VFIO_PCI_BAR5_REGION_INDEX => match (self.bar(index), self.bar_memory(index)) {
                 (None, _) => (0, 0),
                 (Some(bar), None) => (both, bar.size),
-                (Some(bar), Some(_)) => (both | VFIO_REGION_INFO_FLAG_MMAP, bar.size),
+                (Some(bar), Some(_)) => {
+                    msix_mappable = self.vectors().msix.is_some_and(|msix| msix.table.0 == index);
+                    (both | VFIO_REGION_INFO_FLAG_MMAP, bar.size)
+                }
             },
             VFIO_PCI_ROM_REGION_INDEX => (0, 0),
-            VFIO_PCI_CONFIG_REGION_INDEX => (both, Config::SIZE as u64),
+            VFIO_PCI_CONFIG_REGION_INDEX => (both, self.config.lock().size() as u64),
             _ => return Err(no_region(index)),
         };
-        Ok((flags, size, u64::from(index) << OFFSET_BITS))
+        info.offset = u64::from(index) << OFFSET_BITS;
+        Ok(msix_mappable)
     }
 }
