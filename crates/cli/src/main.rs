@@ -5,6 +5,7 @@
 mod baseline;
 mod check;
 mod compare;
+mod devices;
 mod example;
 mod output;
 mod probe;
@@ -31,6 +32,7 @@ enum Verb {
     Probe(probe::Options),
     Compare(compare::Options),
     Baseline(baseline::Options),
+    Devices(devices::Options),
     /// The built-in example, as an ordinary program
     #[command(hide = true)]
     Example,
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Probe(options) => probe::run(&options),
         Verb::Compare(options) => compare::run(&options),
         Verb::Baseline(options) => baseline::run(&options),
+        Verb::Devices(options) => devices::run(&options),
         Verb::Example => example::play(),
     }
 }

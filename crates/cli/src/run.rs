@@ -27,6 +27,10 @@ pub struct Options {
     machine: String,
     #[arg(long, value_name = "KERNEL", help = kernels())]
     kernel: Option<String>,
+    /// A device of the machine, in place of those of its file, with settings: nvme,size=1G; may be given
+    /// several times (`softiommu devices` lists them)
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
     /// How IOMMUs and devices cache: as hardware, never-forget (each missing invalidation shows) or
     /// never-keep; else as the machine file says
     #[arg(long, value_name = "WAY", value_parser = Caching::by_name)]
@@ -72,6 +76,10 @@ pub fn run(options: Options) -> ExitCode {
         }
     };
     machine.caches = options.caches.unwrap_or(machine.caches);
+    if let Err(trouble) = supervisor::place(&mut machine, &options.device) {
+        eprintln!("softiommu: {trouble}");
+        return ExitCode::from(USAGE);
+    }
     let ending = supervisor::run(&supervisor::Options {
         machine,
         kernel,

@@ -50,7 +50,7 @@ impl OpenFile {
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => io::Read::read(&mut &*file, buffer),
-            Kind::Software(file) => file.read(address_mut(buffer), buffer.len()),
+            Kind::Software(file) => file.read(address_mut(buffer), buffer.len(), None),
         }
     }
 
@@ -58,7 +58,7 @@ impl OpenFile {
     pub fn write(&self, buffer: &[u8]) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => io::Write::write(&mut &*file, buffer),
-            Kind::Software(file) => file.write(address(buffer), buffer.len()),
+            Kind::Software(file) => file.write(address(buffer), buffer.len(), None),
         }
     }
 
@@ -66,7 +66,7 @@ impl OpenFile {
     pub fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => file.read_at(buffer, at),
-            Kind::Software(file) => file.read_at(address_mut(buffer), buffer.len(), at),
+            Kind::Software(file) => file.read(address_mut(buffer), buffer.len(), Some(at)),
         }
     }
 
@@ -74,7 +74,7 @@ impl OpenFile {
     pub fn write_at(&self, buffer: &[u8], at: u64) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => file.write_at(buffer, at),
-            Kind::Software(file) => file.write_at(address(buffer), buffer.len(), at),
+            Kind::Software(file) => file.write(address(buffer), buffer.len(), Some(at)),
         }
     }
 
@@ -82,7 +82,7 @@ impl OpenFile {
     pub fn write_nowhere(&self, count: usize) -> io::Result<usize> {
         match &self.0 {
             Kind::Kernel(file) => sys::write_nowhere(file.as_fd(), count),
-            Kind::Software(file) => file.write(NOWHERE, count),
+            Kind::Software(file) => file.write(NOWHERE, count, None),
         }
     }
 

@@ -156,23 +156,13 @@ impl Descriptor {
         done.map(|result| result as i32).map_err(failed)
     }
 
-    pub fn read(&self, va: u64, count: usize) -> io::Result<usize> {
-        let done = self.file()?.read(&mut Here(&self.soft), va, count as u64);
+    pub fn read(&self, va: u64, count: usize, at: Option<u64>) -> io::Result<usize> {
+        let done = self.file()?.read(&mut Here(&self.soft), va, count as u64, at);
         done.map(|count| count as usize).map_err(failed)
     }
 
-    pub fn write(&self, va: u64, count: usize) -> io::Result<usize> {
-        let done = self.file()?.write(&mut Here(&self.soft), va, count as u64);
-        done.map(|count| count as usize).map_err(failed)
-    }
-
-    pub fn read_at(&self, va: u64, count: usize, at: u64) -> io::Result<usize> {
-        let done = self.file()?.read_at(&mut Here(&self.soft), va, count as u64, at);
-        done.map(|count| count as usize).map_err(failed)
-    }
-
-    pub fn write_at(&self, va: u64, count: usize, at: u64) -> io::Result<usize> {
-        let done = self.file()?.write_at(&mut Here(&self.soft), va, count as u64, at);
+    pub fn write(&self, va: u64, count: usize, at: Option<u64>) -> io::Result<usize> {
+        let done = self.file()?.write(&mut Here(&self.soft), va, count as u64, at);
         done.map(|count| count as usize).map_err(failed)
     }
 

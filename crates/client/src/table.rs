@@ -183,4 +183,14 @@ mod tests {
         assert_eq!(table.map(VA + (2 << 21), 0, true), Err(NotMapped::NoRoom));
         assert_eq!(table.map(VA + PAGE, 0, true), Ok(()));
     }
+
+    #[test]
+    fn neighbours_on_both_sides_of_a_border_have_two_tables_of_each_level_below_the_root() {
+        const BORDER: u64 = 1 << 39;
+        for (pages, expected) in [(7, Ok(())), (6, Err(NotMapped::NoRoom))] {
+            let mut table = table(pages, Entries::X86_64);
+            assert_eq!(table.map(BORDER - PAGE, 0, true), Ok(()));
+            assert_eq!(table.map(BORDER, 0, true), expected, "{pages} pages");
+        }
+    }
 }

@@ -112,21 +112,34 @@ impl File {
         }
     }
 
-    /// `read(2)` of at most `count` bytes to the caller's address `va`. Never blocks.
-    pub fn read(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
-        match &*self.0 {
-            Kind::Fault(file) => file.queue.read(caller, va, count),
-            Kind::Vevent(file) => file.queue.read(caller, va, count),
-            Kind::Vfio(file) => file.transfer(caller, Way::Read, (va, count), None),
+    /// `read(2)` of at most `count` bytes to the caller's address `va`, or `pread(2)` at a position. Never
+    /// blocks.
+    pub fn read(
+        &self,
+        caller: &mut dyn Caller,
+        va: u64,
+        count: u64,
+        at: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        match (&*self.0, at) {
+            (Kind::Fault(file), None) => file.queue.read(caller, va, count),
+            (Kind::Vevent(file), None) => file.queue.read(caller, va, count),
+            (Kind::Vfio(file), at) => file.transfer(caller, Way::Read, (va, count), at),
             _ => Err(Refusal::NoOperation { operation: "read" }),
         }
     }
 
-    /// `write(2)` of `count` bytes from the caller's address `va`.
-    pub fn write(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
-        match &*self.0 {
-            Kind::Fault(file) => file.queue.write(caller, va, count),
-            Kind::Vfio(file) => file.transfer(caller, Way::Write, (va, count), None),
+    /// `write(2)` of `count` bytes from the caller's address `va`, or `pwrite(2)` at a position.
+    pub fn write(
+        &self,
+        caller: &mut dyn Caller,
+        va: u64,
+        count: u64,
+        at: Option<u64>,
+    ) -> Result<u64, Refusal> {
+        match (&*self.0, at) {
+            (Kind::Fault(file), None) => file.queue.write(caller, va, count),
+            (Kind::Vfio(file), at) => file.transfer(caller, Way::Write, (va, count), at),
             _ => Err(Refusal::NoOperation { operation: "write" }),
         }
     }
@@ -135,34 +148,6 @@ impl File {
     /// nodes have, others are made without (`FMODE_PREAD`).
     pub fn has_positions(&self) -> bool {
         matches!(&*self.0, Kind::Iommu(_) | Kind::Vfio(_))
-    }
-
-    /// `pread(2)` of at most `count` bytes to the caller's address `va`.
-    pub fn read_at(
-        &self,
-        caller: &mut dyn Caller,
-        va: u64,
-        count: u64,
-        at: u64,
-    ) -> Result<u64, Refusal> {
-        match &*self.0 {
-            Kind::Vfio(file) => file.transfer(caller, Way::Read, (va, count), Some(at)),
-            _ => Err(Refusal::NoOperation { operation: "read" }),
-        }
-    }
-
-    /// `pwrite(2)` of `count` bytes from the caller's address `va`.
-    pub fn write_at(
-        &self,
-        caller: &mut dyn Caller,
-        va: u64,
-        count: u64,
-        at: u64,
-    ) -> Result<u64, Refusal> {
-        match &*self.0 {
-            Kind::Vfio(file) => file.transfer(caller, Way::Write, (va, count), Some(at)),
-            _ => Err(Refusal::NoOperation { operation: "write" }),
-        }
     }
 
     /// `mmap(2)`: what the caller shall map instead.

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
-use profile::machine::{Iommu, Vendor};
+use profile::machine::{self, Iommu, Vendor};
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
@@ -133,6 +133,11 @@ impl Engine {
     /// The kernel.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
+    }
+
+    /// The PCI function that VFIO knows by a number; none when there is no such.
+    pub fn function(&self, number: usize) -> Option<&machine::Device> {
+        self.functions.get(number).map(|function| &*function.facts)
     }
 
     /// The way to memory of the PCI function that VFIO knows by a number; none when there is no such.

@@ -4,19 +4,29 @@
 //! it is in an IOAS with a domain, or when an access asks. However many want a page, it is pinned
 //! once for its `Pages`, and once pinned it is found again although its owner unmapped it or died.
 //!
+//! [`hold`] is what is pinned, and where that is; [`copy`] reads and writes it; [`dmabuf`] is memory that
+//! its exporter can take away.
+//!
 //! *What it doesn't do*: enforce `RLIMIT_MEMLOCK`. A machine made for device assignment has it
 //! raised; the counts that `/proc/PID/status` shows are kept (`docs/decisions/`).
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod copy;
+mod dmabuf;
+mod hold;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use mem::{
-    Accounts, AddressSpace, Extent, ObjectKey, PAGE_SIZE, PageId, Pin, PinBoard, SharedFile,
-};
+use mem::{Accounts, AddressSpace, Extent, PAGE_SIZE, PageId, Pin, SharedFile};
 use parking_lot::Mutex;
 
+pub(crate) use copy::{Copy, rw};
+pub use dmabuf::Dmabuf;
+use hold::Part;
+pub(crate) use hold::{Hold, Run};
+
 use crate::Refusal;
-use crate::physical::{Physical, Range};
+use crate::physical::Range;
 use crate::task::Task;
 
 /// Whose limit pinned pages count against.
@@ -39,30 +49,6 @@ pub(crate) enum Source {
     OtherFile,
     /// A dma-buf, from a page-aligned offset, as it was at the time of mapping.
     Dmabuf { buffer: Arc<Dmabuf>, start: u64, generation: u64 },
-}
-
-/// The mock device's dma-buf: memory that its exporter can take away.
-#[derive(Debug)]
-pub struct Dmabuf {
-    number: u64,
-    length: u64,
-    revoked: AtomicBool,
-    generation: AtomicU64,
-}
-
-impl Dmabuf {
-    pub(crate) fn new(length: u64) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { number, length, revoked: AtomicBool::new(false), generation: AtomicU64::new(0) }
-    }
-
-    /// Takes the memory away, or allows new mappings again. Either way the mappings that exist lose
-    /// it for good (`dma_buf_invalidate_mappings`).
-    pub(crate) fn set_revoked(&self, revoked: bool) {
-        self.revoked.store(revoked, Ordering::Release);
-        self.generation.fetch_add(1, Ordering::AcqRel);
-    }
 }
 
 /// Memory that areas show.
@@ -93,29 +79,6 @@ struct Span {
     /// The physical addresses of each extent, once a device may use them.
     ranges: OnceLock<Option<Vec<Range>>>,
     of: Weak<Pages>,
-}
-
-/// Some pages of a [`Pages`], pinned until this value is dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Hold {
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug)]
-struct Part {
-    /// Index of the first page in the `Pages`.
-    first: u64,
-    pages: u64,
-    span: Arc<Span>,
-}
-
-/// Pages without a gap in physical memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub physical: u64,
-    pub bytes: u64,
-    /// See [`Hold::block`].
-    pub block: u64,
 }
 
 impl Pages {
@@ -152,20 +115,6 @@ impl Pages {
         }))
     }
 
-    /// Checks what a dma-buf says to being mapped (`iopt_alloc_dmabuf_pages`).
-    pub fn map_dmabuf(buffer: &Arc<Dmabuf>, start: u64, length: u64) -> Result<Source, Refusal> {
-        if buffer.length <= start.wrapping_add(length).wrapping_sub(1) {
-            let rule = "beyond the end of the dma-buf";
-            return Err(Refusal::Invalid { field: "start", value: start, rule });
-        }
-        if buffer.revoked.load(Ordering::Acquire) {
-            return Err(Refusal::NoDevice { what: "the dma-buf was revoked" });
-        }
-        let generation = buffer.generation.load(Ordering::Acquire);
-        let start = start - start % PAGE_SIZE;
-        Ok(Source::Dmabuf { buffer: Arc::clone(buffer), start, generation })
-    }
-
     /// Whether this is a dma-buf, taken away or not.
     pub fn is_dmabuf(&self) -> bool {
         matches!(&*self.source.lock(), Source::Dmabuf { .. })
@@ -190,11 +139,8 @@ impl Pages {
     /// A page of a dma-buf that was not taken away; `None` for all other memory.
     pub fn dmabuf_page(&self, index: u64) -> Option<PageId> {
         match &*self.source.lock() {
-            Source::Dmabuf { buffer, start, generation }
-                if buffer.generation.load(Ordering::Acquire) == *generation =>
-            {
-                let object = ObjectKey::Exported(buffer.number);
-                Some(PageId { object, index: start / PAGE_SIZE + index })
+            Source::Dmabuf { buffer, start, generation } => {
+                buffer.page(*generation, start / PAGE_SIZE + index)
             }
             _ => None,
         }
@@ -351,167 +297,6 @@ fn uncharge(accounts: &Accounts, mode: AccountMode, pages: u64) {
     }
 }
 
-impl Hold {
-    /// The page with this index in the `Pages`.
-    pub fn page(&self, index: u64) -> Option<PageId> {
-        self.locate(index).map(|(extent, at)| extent.page(at))
-    }
-
-    /// Where some pages are in physical memory, run by run; none when there are no addresses left.
-    pub fn runs(&self, first: u64, pages: u64, physical: &Arc<Physical>) -> Option<Vec<Run>> {
-        let (mut runs, end) = (Vec::new(), first + pages);
-        for part in &self.parts {
-            let (from, to) = (part.first.max(first), (part.first + part.pages).min(end));
-            let extents = part.span.pin.extents();
-            let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
-            let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
-            let mut at = part.span.first;
-            for (extent, range) in extents.iter().zip(ranges) {
-                for (address, pages) in range.parts() {
-                    let (low, high) = (at.max(from), (at + pages).min(to));
-                    if low < high {
-                        runs.push(Run {
-                            physical: address + (low - at) * PAGE_SIZE,
-                            bytes: (high - low) * PAGE_SIZE,
-                            block: extent.block(),
-                        });
-                    }
-                    at += pages;
-                }
-            }
-        }
-        Some(runs)
-    }
-
-    /// Bytes around this page that are contiguous in memory, as a power of two.
-    pub fn block(&self, index: u64) -> u64 {
-        self.locate(index).map_or(PAGE_SIZE, |(extent, _)| extent.block())
-    }
-
-    /// Copies from or to `offset` bytes from the start of the `Pages`.
-    pub fn copy(&self, offset: u64, copy: &mut Copy<'_>) -> Result<(), Refusal> {
-        let (mut offset, mut done) = (offset, 0);
-        while done < copy.len() {
-            let (extent, at) = self.locate(offset / PAGE_SIZE).ok_or(Refusal::NotPinnable)?;
-            let in_extent = at * PAGE_SIZE + offset % PAGE_SIZE;
-            let room = extent.pages * PAGE_SIZE - in_extent;
-            let chunk = room.min((copy.len() - done) as u64) as usize;
-            match copy {
-                Copy::Read(to) => extent.read(in_extent, &mut to[done..done + chunk]),
-                Copy::Write(from) => extent.write(in_extent, &from[done..done + chunk]),
-            }
-            .map_err(|_| Refusal::NotPinnable)?;
-            done += chunk;
-            offset += chunk as u64;
-        }
-        Ok(())
-    }
-
-    fn part(&self, index: u64) -> Option<&Part> {
-        self.parts.iter().find(|part| part.first <= index && index < part.first + part.pages)
-    }
-
-    /// The extent that holds page `index`, and the page's place in it.
-    fn locate(&self, index: u64) -> Option<(&Extent, u64)> {
-        let part = self.part(index)?;
-        let mut at = index - part.span.first;
-        for extent in part.span.pin.extents() {
-            if at < extent.pages {
-                return Some((extent, at));
-            }
-            at -= extent.pages;
-        }
-        None
-    }
-}
-
-/// Bytes on their way between the engine and a mapping.
-pub(crate) enum Copy<'a> {
-    /// From the mapping.
-    Read(&'a mut [u8]),
-    /// To the mapping.
-    Write(&'a [u8]),
-}
-
-impl Copy<'_> {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Read(to) => to.len(),
-            Self::Write(from) => from.len(),
-        }
-    }
-
-    /// The `len` bytes from `start`.
-    pub fn part(&mut self, start: usize, len: usize) -> Copy<'_> {
-        match self {
-            Self::Read(to) => Copy::Read(&mut to[start..start + len]),
-            Self::Write(from) => Copy::Write(&from[start..start + len]),
-        }
-    }
-}
-
-/// Copies between a buffer and a range of `Pages` (`iopt_pages_rw_access`).
-///
-/// The three ways of Linux differ in what they demand of the memory: within the caller's own memory
-/// it is a plain copy; one page of another address space needs the rights of this copy only; all else
-/// pins with the rights of the mapping.
-pub(crate) fn rw(
-    pages: &Arc<Pages>,
-    task: &mut Task<'_>,
-    start_byte: u64,
-    copy: &mut Copy<'_>,
-    slow: bool,
-) -> Result<(), Refusal> {
-    let length = copy.len() as u64;
-    let (first, last) = (start_byte / PAGE_SIZE, (start_byte + length - 1) / PAGE_SIZE);
-    if matches!(copy, Copy::Write(_)) && !pages.writable {
-        return Err(Refusal::NotPermitted { iova: start_byte });
-    }
-    if pages.is_dmabuf() {
-        let rule = "the CPU cannot reach a dma-buf";
-        return Err(Refusal::Invalid { field: "iova", value: start_byte, rule });
-    }
-    let user = match &*pages.source.lock() {
-        Source::User { space, va } => Some((Arc::clone(space), *va)),
-        _ => None,
-    };
-    let Some((space, va)) = user else { return rw_pinned(pages, task, start_byte, copy) };
-    if space.id() == task.memory().id() && !slow {
-        let at = va.wrapping_add(start_byte);
-        return match copy {
-            Copy::Read(to) => space.read(at, to),
-            Copy::Write(from) => space.write(at, from),
-        }
-        .map_err(|_| Refusal::NotPinnable);
-    }
-    if first != last || !space.alive() {
-        return rw_pinned(pages, task, start_byte, copy);
-    }
-    if task.should_fail() {
-        let rule = "made to fail by a test";
-        return Err(Refusal::Invalid { field: "iova", value: start_byte, rule });
-    }
-    let writing = matches!(copy, Copy::Write(_));
-    let page = space.pin(va.wrapping_add(first * PAGE_SIZE), 1, writing);
-    let page = page.map_err(|_| Refusal::NotPinnable)?.remove(0);
-    match copy {
-        Copy::Read(to) => page.read(start_byte % PAGE_SIZE, to),
-        Copy::Write(from) => page.write(start_byte % PAGE_SIZE, from),
-    }
-    .map_err(|_| Refusal::NotPinnable)
-}
-
-fn rw_pinned(
-    pages: &Arc<Pages>,
-    task: &mut Task<'_>,
-    start_byte: u64,
-    copy: &mut Copy<'_>,
-) -> Result<(), Refusal> {
-    let (first, length) = (start_byte / PAGE_SIZE, copy.len() as u64);
-    let last = (start_byte + length - 1) / PAGE_SIZE;
-    pages.hold(task, first, last - first + 1)?.copy(start_byte, copy)
-}
-
 /// `gup_fast_fallback`, `mm/gup.c`: pages of the caller may not end beyond the last address.
 fn fits(va: u64, pages: u64) -> Result<(), Refusal> {
     let overflow = Refusal::Overflow { field: "user_va", value: va };
@@ -527,9 +312,4 @@ pub(crate) fn user_page(task: &Task<'_>, va: u64) -> Result<PageId, Refusal> {
         .ok()
         .and_then(|extents| extents.first().map(|extent| extent.page(0)))
         .ok_or(Refusal::BadAddress { what: "uptr" })
-}
-
-/// How many owners hold the caller's page pinned.
-pub(crate) fn pin_count(task: &Task<'_>, board: &PinBoard, va: u64) -> Result<usize, Refusal> {
-    Ok(board.count(user_page(task, va)?))
 }

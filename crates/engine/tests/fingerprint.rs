@@ -277,7 +277,7 @@ fn bad_response(program: &mut Program) -> Answer {
     let mut queue = iommu_fault_alloc { size: 16, ..Default::default() };
     program.call(&mut queue)?;
     let fd = queue.out_fault_fd.cast_signed();
-    let answer = program.client.open_file(fd).write(&mut program.client, NOWHERE, 8);
+    let answer = program.client.open_file(fd).write(&mut program.client, NOWHERE, 8, None);
     program.client.close(fd);
     program.destroy(queue.out_fault_id);
     answer.map_err(|refusal| refusal.errno())

@@ -210,6 +210,8 @@ pub struct Device {
     pub pasid: Option<PasidCapability>,
     /// Whether it is a virtual function; ATS is its own, PRI and PASID are those of its physical one.
     pub virtual_function: bool,
+    /// The software device behind it, with its settings, as `softiommu run --device` takes it.
+    pub model: String,
 }
 
 named! {

@@ -7,7 +7,7 @@ use crate::memory::TableMemory;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Root(pub u64);
 
-/// What entries mean, and how they change.
+/// What entries mean, and how they change. Unless a format says otherwise, tables are of 4 KiB.
 pub trait Format {
     /// Whether a table that does not grant what is asked ends a walk; else only the page decides.
     const TABLES_DENY: bool;
@@ -16,10 +16,16 @@ pub trait Format {
     fn top(&self) -> u8;
 
     /// The lowest bit of an input address that a level's index has.
-    fn shift(&self, level: u8) -> u32;
+    #[inline]
+    fn shift(&self, level: u8) -> u32 {
+        12 + 9 * u32::from(level)
+    }
 
     /// How many bits a level's index has.
-    fn index_bits(&self, level: u8) -> u32;
+    #[inline]
+    fn index_bits(&self, _level: u8) -> u32 {
+        9
+    }
 
     /// Whether an address is one that the tables can translate: wide enough, canonical.
     fn accepts(&self, input: u64) -> bool;
@@ -63,6 +69,14 @@ pub enum Mark {
     Store(u64),
     /// The program should have marked it.
     Fault(Reason),
+}
+
+impl Mark {
+    /// What makes an entry another, or the same.
+    #[inline]
+    pub(crate) fn change(entry: u64, new: u64) -> Self {
+        if new == entry { Self::Keep } else { Self::Store(new) }
+    }
 }
 
 /// What is wrong with an address or an entry.
@@ -262,4 +276,11 @@ fn judge(grant: Grant, access: Access) -> Result<(), Reason> {
 /// The lowest bits of a word.
 pub(crate) const fn low_bits(count: u32) -> u64 {
     if count >= u64::BITS { u64::MAX } else { (1 << count) - 1 }
+}
+
+/// Whether what is above the lowest bits of an address repeats the highest of them.
+#[inline]
+pub(crate) const fn is_canonical(input: u64, width: u32) -> bool {
+    let unused = u64::BITS.saturating_sub(width);
+    ((input << unused) as i64 >> unused) as u64 == input
 }

@@ -117,18 +117,10 @@ impl Task<'_> {
                 refused(Errno::ESPIPE)
             }
             Operation::Read { buffer, at } => self.each(buffer, at, |va, count, at| {
-                let done = match at {
-                    None => file.read(caller, va, count),
-                    Some(at) => file.read_at(caller, va, count, at),
-                };
-                answer(done.map(u64::cast_signed))
+                answer(file.read(caller, va, count, at).map(u64::cast_signed))
             }),
             Operation::Write { buffer, at } => self.each(buffer, at, |va, count, at| {
-                let done = match at {
-                    None => file.write(caller, va, count),
-                    Some(at) => file.write_at(caller, va, count, at),
-                };
-                answer(done.map(u64::cast_signed))
+                answer(file.write(caller, va, count, at).map(u64::cast_signed))
             }),
             Operation::Mmap { offset, length, prot, flags } => {
                 self.mmap(caller, file, (offset, length), prot, flags)

@@ -13,6 +13,7 @@
 //! | [`files`], [`readiness`] | open files: sockets that stand for them, their end, `poll` |
 //! | [`objects`] | memory files that programs share |
 //! | [`processes`] | `/proc`: descendants, mappings |
+//! | [`functions`] | which software devices there are, and where |
 //! | [`failnth`], [`status`] | the files `fail-nth` and `status` below `/proc` |
 //! | [`sys`] | the calls that need `unsafe` |
 //!
@@ -35,6 +36,7 @@ mod directory;
 mod dispatch;
 mod failnth;
 mod files;
+mod functions;
 mod life;
 mod objects;
 mod page;
@@ -50,6 +52,7 @@ use std::ffi::OsString;
 
 use profile::{Kernel, Machine};
 
+pub use functions::{NoPlace, place};
 pub use trouble::Trouble;
 
 /// What to run, and how.

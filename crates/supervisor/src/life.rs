@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use devices::dmatest::{DmaTest, Settings};
 use engine::{Engine, Entry};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -22,7 +21,7 @@ use crate::page::Page;
 use crate::server::{self, Shared};
 use crate::sys::{self, SignalSet};
 use crate::trouble::Doing;
-use crate::{Ending, Options, Trouble, processes, program};
+use crate::{Ending, Options, Trouble, functions, processes, program};
 
 /// Signals that are passed on to the program.
 const PASSED_ON: &[i32] = &[
@@ -65,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
         make_debug_tree(&directory)?;
     }
     let engine = Engine::new(machine, options.kernel);
+    let recipes = functions::recipes(machine, &engine)?;
     make_sys_tree(&directory, &engine)?;
     make_proc_tree(&directory, &release)?;
     let socket = listen_at(&directory.file(wire::SOCKET))?;
@@ -89,8 +89,13 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     if options.verbose {
         let (program, pid, kernel) = (program.display(), child.id(), options.kernel);
         eprintln!("softiommu: {program} ({pid}) on machine {} with Linux {kernel}", machine.name);
+        for number in 0.. {
+            let Some(device) = shared.engine.function(number) else { break };
+            let (address, model) = (device.address, &device.model);
+            eprintln!("softiommu: /dev/vfio/devices/vfio{number} is {address}: {model}");
+        }
     }
-    plug_devices(&shared.engine).doing("starting a thread")?;
+    functions::plug(&shared.engine, recipes).doing("starting a thread")?;
     {
         let shared = Arc::clone(&shared);
         thread::Builder::new()
@@ -100,18 +105,6 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let ending = Life { shared: &shared, child, events, ending: None }.live();
     report(&shared, ending, &program, options.verbose);
     Ok(ending)
-}
-
-/// Puts a device behind each PCI function of the machine. Each has a thread, which must not see the
-/// signals that are blocked before.
-fn plug_devices(engine: &Engine) -> std::io::Result<()> {
-    let settings = Settings { bus_master: false, ..Settings::default() };
-    let mut number = 0;
-    while let Some(dma) = engine.dma(number) {
-        engine.plug(number, Arc::new(DmaTest::new(dma, settings)?));
-        number += 1;
-    }
-    Ok(())
 }
 
 /// A program's life, watched by the first thread.

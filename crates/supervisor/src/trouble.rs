@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::NoPlace;
+
 /// Why a program could not be run. Each is one line that says what to do.
 #[derive(Debug, Error)]
 pub enum Trouble {
@@ -48,6 +50,9 @@ pub enum Trouble {
          executables, and has a short name without spaces or colons"
     )]
     NoDirectory,
+    /// A device of the machine cannot be had.
+    #[error(transparent)]
+    Device(#[from] NoPlace),
     /// A call of the system failed.
     #[error("{what}: {reason}")]
     System {

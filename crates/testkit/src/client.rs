@@ -162,12 +162,12 @@ impl Client {
 
     /// `read(2)`: how many bytes.
     pub fn read(&mut self, fd: i32, va: u64, count: u64) -> Result<u64, Errno> {
-        self.open_file(fd).read(self, va, count).map_err(|refusal| refusal.errno())
+        self.open_file(fd).read(self, va, count, None).map_err(|refusal| refusal.errno())
     }
 
     /// `write(2)`: how many bytes.
     pub fn write(&mut self, fd: i32, va: u64, count: u64) -> Result<u64, Errno> {
-        self.open_file(fd).write(self, va, count).map_err(|refusal| refusal.errno())
+        self.open_file(fd).write(self, va, count, None).map_err(|refusal| refusal.errno())
     }
 
     /// A place for data of at most a page, apart from the arguments.

@@ -164,7 +164,7 @@ impl Player {
     fn read(&mut self, count: u32, at: u64) -> (Result<u64, Refusal>, Vec<u8>) {
         let mut bytes = vec![0; PAGE_SIZE as usize];
         self.client.memory.write(BUFFER, &bytes).expect("a buffer");
-        let done = self.file().read_at(&mut self.client, BUFFER, count.into(), at);
+        let done = self.file().read(&mut self.client, BUFFER, count.into(), Some(at));
         self.client.memory.read(BUFFER, &mut bytes).expect("a buffer");
         (done, bytes)
     }
@@ -172,7 +172,7 @@ impl Player {
     /// `pwrite(2)`
     fn write(&mut self, bytes: &[u8], at: u64) -> Result<u64, Refusal> {
         self.client.memory.write(BUFFER, bytes).expect("a buffer");
-        self.file().write_at(&mut self.client, BUFFER, bytes.len() as u64, at)
+        self.file().write(&mut self.client, BUFFER, bytes.len() as u64, Some(at))
     }
 
     /// What a system call returned, and its errno.

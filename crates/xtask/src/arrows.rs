@@ -12,7 +12,7 @@ use crate::workspace::{Package, Workspace};
 #[rustfmt::skip] // one crate, one line
 const ALLOWED: &[(&str, &[&str])] = &[
     ("bench",      &["client", "engine", "mem", "profile", "testkit", "uapi"]),
-    ("cli",        &["client", "profile", "report", "supervisor", "uapi"]),
+    ("cli",        &["client", "devices", "profile", "report", "supervisor", "uapi"]),
     ("client",     &["engine", "mem", "profile", "uapi"]),
     ("devices",    &["engine", "mem"]),
     ("emulate",    &[]),

@@ -22,7 +22,8 @@ const MEMORY: u64 = 0x10_0000;
 const SIZE: usize = 64 * 1024;
 /// Where the guest's page table is, and how much room it has.
 const TABLE: u64 = 0x20_0000;
-const TABLE_SIZE: usize = 4 * PAGE;
+/// The root, and two tables of each level below: two pages may be on both sides of a border of any.
+const TABLE_SIZE: usize = 7 * PAGE;
 const PAGE: usize = 4096;
 
 /// What the pages hold. The second begins as an empty page of the process.

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`spec`] | its registers |
 //! | [`script`] | operations and their outcomes |
-//! | [`latency`] | how long a completion takes |
 //! | [`registers`] | what the BAR holds |
 //! | [`worker`] | its thread |
 //!
@@ -18,7 +17,6 @@
 //!
 //! *What it doesn't do*: raise interrupts.
 
-mod latency;
 mod registers;
 mod script;
 pub mod spec;
@@ -33,10 +31,13 @@ use std::time::Duration;
 use engine::{Bar, Dma, Model};
 use mem::SharedFile;
 
-pub use latency::Latency;
+use crate::Identity;
+use crate::catalogue::{Entry, LATENCY};
+
+pub use crate::Latency;
 pub use script::{Action, Operation, Outcome, Status};
 
-use worker::{Job, Shared};
+use worker::Shared;
 
 /// How a device is made.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,25 @@ impl Default for Settings {
         Self { latency: Latency::None, bus_master: true }
     }
 }
+
+/// How it is asked for. Its numbers are nobody's.
+pub const ENTRY: Entry = Entry {
+    name: "dmatest",
+    summary: "makes any access that it is told to: PASIDs, ATS, page requests, stalls",
+    identity: Identity {
+        vendor: 0x1234,
+        device: 0x7e57,
+        revision: 1,
+        class: 0xff_0000,
+        subsystem: (0, 0),
+    },
+    shares_memory: true,
+    settings: &[LATENCY],
+    recipe: |values| {
+        let settings = Settings { latency: values.latency()?, bus_master: false };
+        Ok(Box::new(move |dma, _| Ok(Arc::new(DmaTest::new(dma, settings)?))))
+    },
+};
 
 /// The device. Its thread ends with it.
 #[derive(Debug)]
@@ -78,7 +98,7 @@ impl DmaTest {
         let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master)?);
         let worker = {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name("dmatest".into()).spawn(move || shared.work())?
+            thread::Builder::new().name("dmatest".into()).spawn(move || shared.work_on())?
         };
         Ok(Self { shared, worker: Some(worker) })
     }
@@ -93,13 +113,13 @@ impl DmaTest {
     pub fn start(&self, script: &[Operation]) -> Running {
         let (to, from) = channel();
         let script = script.iter().copied().map(Some).collect();
-        self.shared.submit(Job { script, epoch: self.shared.epoch(), to: Some(to) });
+        self.shared.submit(script, Some(to));
         Running(from)
     }
 
     /// Completions take another time from now on, until a reset.
     pub fn set_latency(&self, latency: Latency) {
-        self.shared.set_latency(latency);
+        self.shared.worker.set_latency(latency);
     }
 }
 
@@ -121,10 +141,10 @@ impl Model for DmaTest {
         let mut registers = self.shared.registers.lock();
         let effects = registers.write(offset, from);
         if let Some(latency) = effects.latency {
-            self.shared.set_latency(latency);
+            self.shared.worker.set_latency(latency);
         }
         if let Some(script) = effects.start {
-            self.shared.submit(Job { script, epoch: self.shared.epoch(), to: None });
+            self.shared.submit(script, None);
         }
         drop(registers);
         if effects.reset {
@@ -133,20 +153,20 @@ impl Model for DmaTest {
     }
 
     fn set_bus_master(&self, on: bool) {
-        self.shared.set_bus_master(on);
+        self.shared.worker.set_bus_master(on);
     }
 
     fn reset(&self) {
         let mut registers = self.shared.registers.lock();
-        self.shared.cancel();
+        self.shared.worker.reset();
         let latency = registers.reset();
-        self.shared.set_latency(latency);
+        self.shared.worker.set_latency(latency);
     }
 }
 
 impl Drop for DmaTest {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.shared.worker.stop();
         if let Some(worker) = self.worker.take() {
             // it ends at the next operation, whatever it does
             let _ = worker.join();

@@ -10,9 +10,9 @@ use std::time::Duration;
 use mem::SharedFile;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::latency::Latency;
 use super::script::{Operation, Outcome};
 use super::spec;
+use crate::Latency;
 
 const SCRIPT_SIZE: usize = spec::OPERATIONS * size_of::<spec::Operation>();
 const RESULTS_SIZE: usize = spec::OPERATIONS * size_of::<spec::Outcome>();

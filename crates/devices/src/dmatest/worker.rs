@@ -6,19 +6,17 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use engine::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest, Rights};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use super::latency::{Clock, Latency};
 use super::registers::Registers;
 use super::script::{Action, Operation, Outcome, Status};
+use crate::Latency;
+use crate::worker::{Halt, Worker};
 
 const PAGE: u64 = 4096;
 
 /// How often an access is tried, and its pages asked for.
 const ATTEMPTS: u32 = 64;
-
-/// How long a wait for an answer goes on without a look at resets.
-const SLICE: Duration = Duration::from_millis(5);
 
 /// A script under way.
 #[derive(Debug)]
@@ -33,29 +31,8 @@ pub(super) struct Job {
 /// What the thread and those who tell it what to do share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    dma: Dma,
-    /// Held while memory is accessed, so that who changes it knows that it is not any more.
-    gate: Mutex<Gate>,
-    queue: Mutex<Queue>,
-    /// Something to do, or a reset.
-    news: Condvar,
-    latency: Mutex<Clock>,
+    pub worker: Worker<VecDeque<Job>>,
     pub registers: Mutex<Registers>,
-}
-
-#[derive(Debug)]
-struct Gate {
-    /// Counts resets.
-    epoch: u64,
-    bus_master: bool,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    /// As in [`Gate`].
-    epoch: u64,
-    stop: bool,
 }
 
 /// What one try of an access comes to.
@@ -68,61 +45,39 @@ enum Tried {
     Missing(Vec<u64>),
 }
 
+impl From<Halt> for Status {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Reset => Self::Cancelled,
+            Halt::NoBusMaster => Self::NoBusMaster,
+            Halt::Fault(DmaFault::Refused { code }) => Self::Refused { code },
+            Halt::Fault(DmaFault::NoMemory) => Self::NoMemory,
+            Halt::Fault(DmaFault::Stalled { .. }) | Halt::NotGranted => Self::NotGranted,
+        }
+    }
+}
+
 impl Shared {
     /// Errors are those of making memory.
     pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> io::Result<Self> {
         Ok(Self {
-            dma,
-            gate: Mutex::new(Gate { epoch: 0, bus_master }),
-            queue: Mutex::default(),
-            news: Condvar::new(),
-            latency: Mutex::new(Clock::new(latency)),
+            worker: Worker::new(dma, latency, bus_master, VecDeque::new()),
             registers: Mutex::new(Registers::new(latency)?),
         })
     }
 
-    /// What a job that is submitted now belongs to.
-    pub fn epoch(&self) -> u64 {
-        self.gate.lock().epoch
-    }
-
-    pub fn submit(&self, job: Job) {
-        self.queue.lock().jobs.push_back(job);
-        self.news.notify_all();
-    }
-
-    pub fn set_latency(&self, latency: Latency) {
-        *self.latency.lock() = Clock::new(latency);
-    }
-
-    pub fn set_bus_master(&self, on: bool) {
-        self.gate.lock().bus_master = on;
-    }
-
-    /// Ends what is under way. When it returns, memory is not accessed any more.
-    pub fn cancel(&self) {
-        let epoch = {
-            let mut gate = self.gate.lock();
-            gate.epoch += 1;
-            gate.epoch
-        };
-        let mut queue = self.queue.lock();
-        queue.epoch = queue.epoch.max(epoch);
-        self.news.notify_all();
-    }
-
-    /// Ends the thread.
-    pub fn stop(&self) {
-        self.queue.lock().stop = true;
-        self.cancel();
+    /// Hands over a script; see [`Job`].
+    pub fn submit(&self, script: Vec<Option<Operation>>, to: Option<Sender<Vec<Outcome>>>) {
+        let epoch = self.worker.epoch();
+        self.worker.tell(|jobs| jobs.push_back(Job { script, epoch, to }));
     }
 
     /// The thread.
-    pub fn work(&self) {
-        while let Some(job) = self.next() {
+    pub fn work_on(&self) {
+        while let Some(job) = self.worker.next(VecDeque::pop_front) {
             let (epoch, to) = (job.epoch, job.to.clone());
             let outcomes: Vec<_> = job.script.iter().map(|it| self.make(it, epoch)).collect();
-            self.delay(epoch);
+            self.worker.delay(epoch);
             match to {
                 // who does not want it any more has dropped the other end
                 Some(to) => _ = to.send(outcomes),
@@ -133,33 +88,8 @@ impl Shared {
 
     fn complete(&self, epoch: u64, outcomes: &[Outcome]) {
         let mut registers = self.registers.lock();
-        if self.epoch() == epoch {
+        if self.worker.epoch() == epoch {
             registers.complete(outcomes);
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.queue.lock();
-        loop {
-            if queue.stop {
-                return None;
-            }
-            if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
-            }
-            self.news.wait(&mut queue);
-        }
-    }
-
-    /// Waits as long as a completion takes, or until a reset.
-    fn delay(&self, epoch: u64) {
-        let Some(delay) = self.latency.lock().next_delay() else { return };
-        let until = Instant::now() + delay;
-        let mut queue = self.queue.lock();
-        while !queue.stop && queue.epoch <= epoch {
-            if self.news.wait_until(&mut queue, until).timed_out() {
-                return;
-            }
         }
     }
 
@@ -215,23 +145,10 @@ impl Shared {
                 Err(DmaFault::Stalled { tag }) => {
                     self.wait(Awaited::Stall(tag), operation.timeout, epoch)?;
                 }
-                Err(DmaFault::Refused { code }) => return Err(Status::Refused { code }),
-                Err(DmaFault::NoMemory) => return Err(Status::NoMemory),
+                Err(fault) => return Err(Halt::Fault(fault).into()),
             }
         }
         Err(Status::NotGranted)
-    }
-
-    /// Does something with memory, unless the device may not.
-    fn gated<T>(&self, epoch: u64, act: impl FnOnce(&Dma) -> T) -> Result<T, Status> {
-        let gate = self.gate.lock();
-        if gate.epoch != epoch {
-            return Err(Status::Cancelled);
-        }
-        if !gate.bus_master {
-            return Err(Status::NoBusMaster);
-        }
-        Ok(act(&self.dma))
     }
 
     /// Asks for pages, as one group or as a part of it.
@@ -250,7 +167,7 @@ impl Shared {
         for (index, page) in pages.iter().enumerate() {
             let last = ends && index + 1 == pages.len();
             let request = PageRequest { pasid, iova: *page, rights, privileged, group, last };
-            self.gated(epoch, |dma| dma.request_page(request))?;
+            self.worker.gated(epoch, |dma| dma.request_page(request))?;
             outcome.requests += 1;
         }
         Ok(())
@@ -258,21 +175,15 @@ impl Shared {
 
     /// Waits for an answer that lets the device go on.
     fn wait(&self, awaited: Awaited, time: Duration, epoch: u64) -> Result<(), Status> {
-        let until = Instant::now() + time;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.dma.wait(awaited, left.min(SLICE)) {
-                Some(Answer::Success) => return Ok(()),
-                Some(Answer::Invalid) => return Err(Status::AnsweredInvalid),
-                None if self.epoch() != epoch => return Err(Status::Cancelled),
-                None if left.is_zero() => return Err(Status::TimedOut),
-                None => {}
-            }
+        match self.worker.wait(awaited, Some(Instant::now() + time), epoch)? {
+            Some(Answer::Success) => Ok(()),
+            Some(Answer::Invalid) => Err(Status::AnsweredInvalid),
+            None => Err(Status::TimedOut),
         }
     }
 
-    fn access(&self, operation: &Operation, epoch: u64) -> Result<Result<Tried, DmaFault>, Status> {
-        self.gated(epoch, |dma| {
+    fn access(&self, operation: &Operation, epoch: u64) -> Result<Result<Tried, DmaFault>, Halt> {
+        self.worker.gated(epoch, |dma| {
             dma.burst(operation.pasid, |burst| {
                 burst.set_privileged(operation.privileged);
                 match operation.page_requests {

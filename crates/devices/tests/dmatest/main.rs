@@ -1,8 +1,5 @@
 //! `dmatest` on machines: accesses, both kinds of page faults, its registers, its end.
 
-#[path = "../../../engine/tests/hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
 mod registers;
 
 use std::sync::Arc;
@@ -12,10 +9,9 @@ use devices::dmatest::*;
 use engine::{Model, Rights};
 use mem::AddressSpace;
 use profile::{Kernel, Machine};
+use testkit::host::{DEVICE, Host, IOAS, MEMORY, hwpt_alloc};
 use uapi::iommufd::*;
 use zerocopy::{FromBytes, IntoBytes};
-
-use host::{DEVICE, Host, IOAS, MEMORY, hwpt_alloc};
 
 const IOVA: u64 = 0x100_0000;
 const RW: u32 = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
@@ -82,10 +78,9 @@ impl Bench {
     fn faults(&mut self, fd: i32) -> Vec<iommu_hwpt_pgfault> {
         const RECORD: usize = size_of::<iommu_hwpt_pgfault>();
         let at = self.host.client.scratch(&[]);
-        let file = self.host.client.open_file(fd);
         let until = Instant::now() + LONG;
         loop {
-            let read = file.read(&mut self.host.client, at, 16 * RECORD as u64).unwrap() as usize;
+            let read = self.host.client.read(fd, at, 16 * RECORD as u64).unwrap() as usize;
             if read > 0 {
                 let mut bytes = vec![0; read];
                 self.host.client.memory.read(at, &mut bytes).unwrap();
@@ -102,9 +97,8 @@ impl Bench {
     fn answer(&mut self, fd: i32, cookie: u32, code: u32) {
         let response = iommu_hwpt_page_response { cookie, code };
         let at = self.host.client.scratch(response.as_bytes());
-        let file = self.host.client.open_file(fd);
         let count = size_of::<iommu_hwpt_page_response>() as u64;
-        assert_eq!(file.write(&mut self.host.client, at, count), Ok(count));
+        assert_eq!(self.host.client.write(fd, at, count), Ok(count));
     }
 }
 
@@ -245,10 +239,9 @@ fn page_faults_that_end_otherwise() {
             if let Some(outcomes) = running.wait(Duration::ZERO) {
                 break outcomes[0].clone();
             }
-            let file = bench.host.client.open_file(queue);
             let at = bench.host.client.scratch(&[]);
             let record = size_of::<iommu_hwpt_pgfault>() as u64;
-            let read = file.read(&mut bench.host.client, at, 2 * record).unwrap();
+            let read = bench.host.client.read(queue, at, 2 * record).unwrap();
             if read > 0 {
                 let mut bytes = [0; size_of::<iommu_hwpt_pgfault>()];
                 bench.host.client.memory.read(at, &mut bytes).unwrap();

@@ -210,7 +210,7 @@ fn file_source(task: &mut Task<'_>, cmd: &iommu_ioas_map_file) -> Result<(Source
         && let Some(file) = task.caller.file(cmd.fd)
         && let Kind::Dmabuf(buffer) = &*file.0
     {
-        return Ok((Pages::map_dmabuf(buffer, cmd.start, cmd.length)?, true));
+        return Ok((buffer.source(cmd.start, cmd.length)?, true));
     }
     match task.caller.shared_file(cmd.fd) {
         Ok(file) => Ok((Source::File { file, start: cmd.start - cmd.start % PAGE_SIZE }, false)),

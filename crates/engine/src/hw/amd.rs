@@ -8,13 +8,6 @@
 //! No release up to 7.3 puts a guest's table on a nesting parent, attaches a PASID, or hands a page
 //! fault to a program.
 
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "structures that no release lets a program reach; tests hold them to others'"
-    )
-)]
 pub(super) mod lookup;
 
 use std::ops::RangeInclusive;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use pt::TableMemory;
 
 /// Words at addresses of a range; those that are not told are 0.
+#[derive(Clone, Debug)]
 pub(crate) struct Ram {
     addresses: Range<u64>,
     words: RefCell<BTreeMap<u64, u64>>,
@@ -39,6 +40,7 @@ impl TableMemory for Ram {
     type Error = Outside;
 
     fn load(&self, address: u64) -> Result<u64, Outside> {
+        assert_eq!(address % 8, 0, "a word is aligned");
         if self.addresses.contains(&address) { Ok(self.word(address)) } else { Err(Outside) }
     }
 

@@ -4,13 +4,6 @@
 //! extension of ours; all else answers as the unchanged driver would: one stage of paging, and nothing
 //! that a flag could ask for.
 
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "structures that no release lets a program reach; tests hold them to others'"
-    )
-)]
 pub(super) mod lookup;
 
 use profile::registers::riscv::*;

@@ -12,13 +12,6 @@
 
 mod commands;
 mod dma;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "structures that no release lets a program reach; tests hold them to others'"
-    )
-)]
 pub(super) mod lookup;
 mod unit;
 

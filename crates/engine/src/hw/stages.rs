@@ -54,10 +54,11 @@ pub(crate) enum GuestMemory<'m, F, M> {
 }
 
 /// Physical memory, which tells where there is none.
-pub(crate) struct Physical<'m, M>(&'m M);
+pub(crate) struct Physical<'m, M>(pub &'m M);
 
 /// A physical address at which there is no memory.
-pub(crate) struct NoMemory(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoMemory(pub u64);
 
 impl<F: Format + Copy> Stage<F> {
     /// Translates by tables whose memory is physical: the only stage there is, or the second.

@@ -10,13 +10,6 @@
 
 mod attach;
 mod dma;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        reason = "structures that no release lets a program reach; tests hold them to others'"
-    )
-)]
 pub(super) mod lookup;
 mod unit;
 

@@ -9,7 +9,6 @@
 //! | [`vfio`] | VFIO character devices: binding, attaching, closing |
 //! | [`container`] | what the type1 container's calls tell of the hardware |
 //! | [`dma`] | what devices reach, and what caches keep |
-//! | [`host`] | a program on a machine: its descriptors, and one short call for each command |
 //! | [`file`] | a machine's file with values changed |
 //! | [`table`] | rows of expectations by release |
 
@@ -17,9 +16,10 @@ mod amd;
 mod container;
 mod dma;
 mod file;
-mod host;
 mod riscv;
 mod smmuv3;
 mod table;
 mod vfio;
 mod vtd;
+
+use testkit::host;

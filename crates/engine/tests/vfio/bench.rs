@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 use uapi::Errno;
 
-use crate::host::{Host, MEMORY};
+use testkit::host::{Host, MEMORY};
 
 /// Bytes of the first BAR.
 pub const SIZE: u64 = 0x4000;
@@ -132,13 +132,13 @@ impl Bench {
 
     pub fn pread(&mut self, va: u64, count: u64, at: u64) -> Result<u64, Errno> {
         let file = self.host.client.open_file(self.host.cards[0]);
-        let done = file.read_at(&mut self.host.client, va, count, at);
+        let done = file.read(&mut self.host.client, va, count, Some(at));
         done.map_err(|refusal| refusal.errno())
     }
 
     pub fn pwrite(&mut self, va: u64, count: u64, at: u64) -> Result<u64, Errno> {
         let file = self.host.client.open_file(self.host.cards[0]);
-        let done = file.write_at(&mut self.host.client, va, count, at);
+        let done = file.write(&mut self.host.client, va, count, Some(at));
         done.map_err(|refusal| refusal.errno())
     }
 

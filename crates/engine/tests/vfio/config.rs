@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use uapi::Errno;
 
 use crate::bench::*;
-use crate::host::{MEMORY, UNMAPPED};
 use crate::recorded::{Controller, recorded};
+use testkit::host::{MEMORY, UNMAPPED};
 
 /// The bytes of `hexdump -C` until its last line.
 fn dump(text: &str) -> Vec<u8> {
@@ -42,7 +42,7 @@ fn the_recorded_controller() {
     let mut bench = Bench::unbound_on("q35", "7.3", Vectors::default(), false);
     // with another device behind it
     let machine = Machine::by_name("q35").unwrap();
-    bench.host = crate::host::Host::unbound(machine, Kernel::newest());
+    bench.host = testkit::host::Host::unbound(machine, Kernel::newest());
     assert!(bench.host.engine.plug(0, Controller::new()));
     let mut bench = bench.bound();
     let mut found = bench.load(CONFIG, 4096);

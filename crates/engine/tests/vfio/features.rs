@@ -145,6 +145,6 @@ fn calls_that_nothing_serves() {
         assert_eq!(bench.call(*cmd, words, *room).0, *answer, "{what}");
     }
     let mut bench = Bench::unbound_on("spr", "7.3", vectors, false);
-    bench.host.client.memory.write(crate::host::MEMORY, &[12]).unwrap();
+    bench.host.client.memory.write(testkit::host::MEMORY, &[12]).unwrap();
     assert_eq!(bench.call(INFO, &[12, 0, 0], 64).0, INVAL, "unbound");
 }

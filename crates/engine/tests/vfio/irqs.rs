@@ -9,7 +9,7 @@ use uapi::Errno;
 use uapi::vfio::*;
 
 use crate::bench::*;
-use crate::host::{MEMORY, UNMAPPED};
+use testkit::host::{MEMORY, UNMAPPED};
 
 const NONE: u32 = VFIO_IRQ_SET_DATA_NONE;
 const BOOL: u32 = VFIO_IRQ_SET_DATA_BOOL;

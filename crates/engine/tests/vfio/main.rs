@@ -9,10 +9,6 @@
 //! | [`features`] | features, and calls that nothing serves |
 //! | [`recorded`] | what real kernels answered |
 
-#[path = "../hardware/host.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod host;
-
 mod bench;
 mod config;
 mod features;

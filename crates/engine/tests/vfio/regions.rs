@@ -5,12 +5,12 @@ use std::sync::Arc;
 use engine::{Model, Msix, Vectors};
 use mem::{AddressSpace, PAGE_SIZE};
 use profile::{Kernel, Machine};
+use testkit::host::{Host, MEMORY, UNMAPPED};
 use uapi::Errno;
 use uapi::vfio::*;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::bench::*;
-use crate::host::{Host, MEMORY, UNMAPPED};
 
 #[test]
 fn nothing_works_before_a_bind() {
@@ -127,9 +127,9 @@ fn the_files_own_position() {
     let mut bench = Bench::new();
     let file = bench.host.client.open_file(bench.host.cards[0]);
     let client = &mut bench.host.client;
-    assert_eq!(file.read(client, MEMORY, 4), Ok(4));
-    assert_eq!(file.write(client, MEMORY, 8), Ok(8));
-    assert_eq!(file.read(client, MEMORY, 1), Ok(1));
+    assert_eq!(file.read(client, MEMORY, 4, None), Ok(4));
+    assert_eq!(file.write(client, MEMORY, 8, None), Ok(8));
+    assert_eq!(file.read(client, MEMORY, 1, None), Ok(1));
     assert!(file.has_positions());
     use Seen::*;
     let bytes = vec![0, 1, 2, 3];
@@ -178,8 +178,8 @@ fn a_function_without_a_device() {
     host.vfio(card, VFIO_DEVICE_GET_REGION_INFO, &mut info).unwrap();
     assert_eq!((info.flags, info.size), (0, 0));
     let file = host.client.open_file(card);
-    assert!(file.read_at(&mut host.client, MEMORY, 4, 0).is_err());
-    assert_eq!(file.read_at(&mut host.client, MEMORY, 64, CONFIG), Ok(64));
+    assert!(file.read(&mut host.client, MEMORY, 4, Some(0)).is_err());
+    assert_eq!(file.read(&mut host.client, MEMORY, 64, Some(CONFIG)), Ok(64));
     let mut bytes = [0; 64];
     host.client.memory.read(MEMORY, &mut bytes).unwrap();
     assert_eq!(u16::read_from_bytes(&bytes[..2]).unwrap().as_bytes(), [0x86, 0x80]);

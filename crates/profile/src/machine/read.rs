@@ -257,6 +257,7 @@ fn device<'d, 't>(
         pri,
         pasid: table.get("pasid").map(|value| value.table(pasid)).transpose()?,
         virtual_function: flag(table, "virtual_function", false)?,
+        model: table.get("model").map_or(Ok("dmatest"), |value| value.string())?.to_owned(),
     };
     Ok((device, named))
 }

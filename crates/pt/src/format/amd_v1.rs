@@ -46,16 +46,6 @@ impl Format for AmdV1 {
     }
 
     #[inline]
-    fn shift(&self, level: u8) -> u32 {
-        12 + 9 * u32::from(level)
-    }
-
-    #[inline]
-    fn index_bits(&self, _level: u8) -> u32 {
-        9
-    }
-
-    #[inline]
     fn accepts(&self, input: u64) -> bool {
         input <= low_bits(12 + 9 * u32::from(self.levels))
     }
@@ -88,10 +78,7 @@ impl Format for AmdV1 {
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
         let dirty = if is_leaf && access.is_write() { DIRTY } else { 0 };
-        match entry | ACCESSED | dirty {
-            new if new == entry || !self.marks => Mark::Keep,
-            new => Mark::Store(new),
-        }
+        Mark::change(entry, if self.marks { entry | ACCESSED | dirty } else { entry })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::access::{Access, Dirties, Grant, Rights};
 use crate::encode::{Encode, Prot};
-use crate::walk::{Entry, Format, Mark, Reason, low_bits};
+use crate::walk::{Entry, Format, Mark, Reason, is_canonical, low_bits};
 
 /// A table of one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,20 +90,14 @@ impl Format for Riscv {
     }
 
     #[inline]
-    fn shift(&self, level: u8) -> u32 {
-        12 + 9 * u32::from(level)
-    }
-
-    #[inline]
     fn index_bits(&self, level: u8) -> u32 {
         if level == self.top() { self.width() - self.shift(level) } else { 9 }
     }
 
     #[inline]
     fn accepts(&self, input: u64) -> bool {
-        let unused = u64::BITS.saturating_sub(self.width());
         match self.stage {
-            Stage::First { .. } => ((input << unused) as i64 >> unused) as u64 == input,
+            Stage::First { .. } => is_canonical(input, self.width()),
             Stage::Second => input <= low_bits(self.width()),
         }
     }

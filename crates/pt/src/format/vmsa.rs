@@ -216,6 +216,23 @@ fn check_accessed(entry: u64, marks: bool, passes: bool) -> Result<(), Reason> {
 }
 
 impl VmsaStage1 {
+    /// The lower half, without anything that is optional.
+    pub const fn lower(granule: Granule, input_bits: u32, address_bits: u32) -> Self {
+        Self {
+            granule,
+            input_bits,
+            upper: false,
+            top_byte_ignored: false,
+            address_bits,
+            marks: false,
+            marks_dirty: false,
+            unmarked_passes: false,
+            tables_grant_all: false,
+            write_or_execute: false,
+            privileged_never: false,
+        }
+    }
+
     #[inline]
     fn page_grant(&self, entry: u64) -> Grant {
         let mut data = Rights::READ;
@@ -298,14 +315,9 @@ impl Format for VmsaStage1 {
 
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
-        let mut new = entry;
-        if is_leaf && self.marks {
-            new |= ACCESSED;
-        }
-        if is_leaf && self.marks_dirty && access.is_write() && entry & DIRTY_MODIFIER != 0 {
-            new &= !READ_ONLY;
-        }
-        if new == entry { Mark::Keep } else { Mark::Store(new) }
+        let writes = is_leaf && self.marks_dirty && access.is_write();
+        let new = if writes && entry & DIRTY_MODIFIER != 0 { entry & !READ_ONLY } else { entry };
+        Mark::change(entry, if is_leaf && self.marks { new | ACCESSED } else { new })
     }
 }
 
@@ -356,14 +368,9 @@ impl Format for VmsaStage2 {
 
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
-        let mut new = entry;
-        if is_leaf && self.marks {
-            new |= ACCESSED;
-        }
-        if is_leaf && self.marks_dirty && access.is_write() && entry & DIRTY_MODIFIER != 0 {
-            new |= S2_WRITE;
-        }
-        if new == entry { Mark::Keep } else { Mark::Store(new) }
+        let writes = is_leaf && self.marks_dirty && access.is_write();
+        let new = if writes && entry & DIRTY_MODIFIER != 0 { entry | S2_WRITE } else { entry };
+        Mark::change(entry, if is_leaf && self.marks { new | ACCESSED } else { new })
     }
 }
 

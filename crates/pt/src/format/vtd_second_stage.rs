@@ -41,16 +41,6 @@ impl Format for VtdSecondStage {
     }
 
     #[inline]
-    fn shift(&self, level: u8) -> u32 {
-        12 + 9 * u32::from(level)
-    }
-
-    #[inline]
-    fn index_bits(&self, _level: u8) -> u32 {
-        9
-    }
-
-    #[inline]
     fn accepts(&self, input: u64) -> bool {
         input <= low_bits(self.input_bits.min(12 + 9 * u32::from(self.levels)))
     }
@@ -84,10 +74,7 @@ impl Format for VtdSecondStage {
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
         let dirty = if is_leaf && access.is_write() { DIRTY } else { 0 };
-        match entry | ACCESSED | dirty {
-            new if new == entry || !self.marks => Mark::Keep,
-            new => Mark::Store(new),
-        }
+        Mark::change(entry, if self.marks { entry | ACCESSED | dirty } else { entry })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::access::{Access, Grant, Rights};
 use crate::encode::{Encode, Prot};
-use crate::walk::{Entry, Format, Mark, Reason, low_bits};
+use crate::walk::{Entry, Format, Mark, Reason, is_canonical, low_bits};
 
 /// A table of four or five levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,11 +35,6 @@ const LARGE_PAT: u64 = 1 << 12;
 const NO_EXECUTE: u64 = 1 << 63;
 
 impl X86_64 {
-    #[inline]
-    fn width(&self) -> u32 {
-        12 + 9 * u32::from(self.levels)
-    }
-
     #[inline]
     fn grant(&self, entry: u64) -> Grant {
         let mut user = Rights::READ | Rights::EXECUTE;
@@ -81,19 +76,8 @@ impl Format for X86_64 {
     }
 
     #[inline]
-    fn shift(&self, level: u8) -> u32 {
-        12 + 9 * u32::from(level)
-    }
-
-    #[inline]
-    fn index_bits(&self, _level: u8) -> u32 {
-        9
-    }
-
-    #[inline]
     fn accepts(&self, input: u64) -> bool {
-        let unused = u64::BITS.saturating_sub(self.width());
-        ((input << unused) as i64 >> unused) as u64 == input
+        is_canonical(input, 12 + 9 * u32::from(self.levels))
     }
 
     #[inline]
@@ -122,10 +106,7 @@ impl Format for X86_64 {
     #[inline]
     fn mark(&self, entry: u64, _level: u8, is_leaf: bool, access: Access) -> Mark {
         let dirty = if is_leaf && access.is_write() { DIRTY } else { 0 };
-        match entry | self.accessed() | dirty {
-            new if new == entry => Mark::Keep,
-            new => Mark::Store(new),
-        }
+        Mark::change(entry, entry | self.accessed() | dirty)
     }
 }
 

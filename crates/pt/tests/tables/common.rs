@@ -352,19 +352,8 @@ pub const RISCV: Riscv = Riscv {
     memory_types: false,
     software_bits: false,
 };
-pub const STAGE1: VmsaStage1 = VmsaStage1 {
-    granule: Granule::K4,
-    input_bits: 48,
-    upper: false,
-    top_byte_ignored: false,
-    address_bits: 48,
-    marks: true,
-    marks_dirty: true,
-    unmarked_passes: false,
-    tables_grant_all: false,
-    write_or_execute: false,
-    privileged_never: false,
-};
+pub const STAGE1: VmsaStage1 =
+    VmsaStage1 { marks: true, marks_dirty: true, ..VmsaStage1::lower(Granule::K4, 48, 48) };
 pub const STAGE2: VmsaStage2 = VmsaStage2 {
     granule: Granule::K4,
     input_bits: 48,

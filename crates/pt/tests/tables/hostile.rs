@@ -147,14 +147,6 @@ impl Format for Circle {
         2
     }
 
-    fn shift(&self, level: u8) -> u32 {
-        12 + 9 * u32::from(level)
-    }
-
-    fn index_bits(&self, _level: u8) -> u32 {
-        9
-    }
-
     fn accepts(&self, _input: u64) -> bool {
         true
     }

@@ -13,7 +13,7 @@ use crate::hw::{DeviceState, Nested};
 use crate::hwpt::{NestedHwpt, PagingHwpt};
 use crate::ioas::Ioas;
 use crate::objects::ObjectId;
-use crate::pages::{pin_count, user_page};
+use crate::pages::user_page;
 use crate::state::State;
 
 /// The most pages that one operation marks dirty.
@@ -66,7 +66,8 @@ pub(super) fn refs(call: &mut TestCall<'_>) -> Result<(), Refusal> {
         return Err(unequal("uptr", args.uptr));
     }
     for at in (0..args.length).step_by(PAGE_SIZE as usize) {
-        if pin_count(&call.task, call.task.pins, args.uptr + at)? != args.refs as usize {
+        let page = user_page(&call.task, args.uptr + at)?;
+        if call.task.pins.count(page) != args.refs as usize {
             return Err(Refusal::Hardware { why: "another number of pins than the test expects" });
         }
     }

@@ -48,16 +48,6 @@ impl Registers {
     ) -> Result<Context, Refused> {
         entry.context(self, request, memory)
     }
-
-    /// Translates a request of the device whose entry it is, and marks what it uses.
-    pub fn translate<M: TableMemory>(
-        self,
-        entry: DeviceEntry,
-        request: Request,
-        memory: &M,
-    ) -> Result<Translation, Refused> {
-        self.context(entry, request, memory)?.translate(request, memory)
-    }
 }
 
 /// What a device's requests with one PASID, or those without, are translated by. What is changed in

@@ -10,6 +10,7 @@
 //!
 //! *What it doesn't do*: MSI page tables, Sv32, big-endian tables, requests by ATS and translated ones.
 
+#[cfg(test)]
 mod directory;
 mod stages;
 #[cfg(test)]
@@ -17,16 +18,7 @@ mod tests;
 
 pub(crate) use stages::Context;
 
-use pt::{Access, Rights, TableMemory, Translation};
-
-use crate::hw::request::Request;
-
-/// Registers of an IOMMU.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Registers {
-    pub capabilities: u64,
-    pub ddtp: u64,
-}
+use pt::{Access, Rights};
 
 /// Why a request is refused; what a fault record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +37,6 @@ mod cause {
     pub const DDT_INVALID: u32 = 258;
     pub const DDT_MISCONFIGURED: u32 = 259;
     pub const DISALLOWED: u32 = 260;
-    pub const PDT_LOAD: u32 = 265;
-    pub const PDT_INVALID: u32 = 266;
-    pub const PDT_MISCONFIGURED: u32 = 267;
     pub const MSI_LOAD: u32 = 268;
     pub const DDT_CORRUPT: u32 = 272;
     pub const PDT_CORRUPT: u32 = 273;
@@ -87,37 +76,5 @@ impl Refused {
     /// The same of a device whose context may ask for silence.
     fn unless_silent(self, silent: bool) -> Self {
         Self { silent: silent && !LOUD.contains(&self.cause), ..self }
-    }
-}
-
-impl Registers {
-    /// Finds what a device's requests with a PASID, or those without, are translated by.
-    pub fn context<M: TableMemory>(
-        self,
-        device_id: u32,
-        request: Request,
-        memory: &M,
-    ) -> Result<Context, Refused> {
-        const BARE: u64 = 1;
-        match self.ddtp & 0xf {
-            BARE => Ok(Context::BARE),
-            mode @ 2..=4 => {
-                let device = self.device_context(mode as u32 - 1, device_id, memory)?;
-                let context = device.context(self.capabilities, request, memory);
-                context.map_err(|refused| refused.unless_silent(device.is_silent()))
-            }
-            // off; no other mode can be written
-            _ => Err(Refused::new(cause::DMA_DISABLED)),
-        }
-    }
-
-    /// Translates a request of a device, and marks what it uses.
-    pub fn translate<M: TableMemory>(
-        self,
-        device_id: u32,
-        request: Request,
-        memory: &M,
-    ) -> Result<Translation, Refused> {
-        self.context(device_id, request, memory)?.translate(request, memory)
     }
 }

@@ -27,7 +27,6 @@ mod tests;
 
 use profile::registers::Field;
 use profile::registers::smmuv3::*;
-use pt::TableMemory;
 use pt::format::Granule;
 
 pub(crate) use context::Context;
@@ -106,23 +105,4 @@ const fn aligned(base: u64, index_bits: u32, address_bits: u32) -> u64 {
     let least = if address_bits == 52 { 6 } else { 4 };
     let order = if index_bits + 3 > least { index_bits + 3 } else { least };
     base & !((1 << order) - 1)
-}
-
-/// Memory by output addresses.
-struct Physical<'m, M>(&'m M);
-
-/// The address of a word that there is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Abort(u64);
-
-impl<M: TableMemory> TableMemory for Physical<'_, M> {
-    type Error = Abort;
-
-    fn load(&self, address: u64) -> Result<u64, Abort> {
-        self.0.load(address).map_err(|_| Abort(address))
-    }
-
-    fn swap(&self, address: u64, old: u64, new: u64) -> Result<bool, Abort> {
-        self.0.swap(address, old, new).map_err(|_| Abort(address))
-    }
 }

@@ -115,17 +115,9 @@ impl Smmuv3 {
         let (marks, marks_dirty) = (self.tracks_dirty(), self.tracks_dirty());
         match stage {
             Stage::S1 => HostFormat::Stage1(VmsaStage1 {
-                granule,
-                input_bits,
-                upper: false,
-                top_byte_ignored: false,
-                address_bits,
                 marks,
                 marks_dirty,
-                unmarked_passes: false,
-                tables_grant_all: false,
-                write_or_execute: false,
-                privileged_never: false,
+                ..VmsaStage1::lower(granule, input_bits, address_bits)
             }),
             Stage::S2 => {
                 let page = granule.order();

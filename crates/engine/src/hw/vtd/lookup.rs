@@ -5,7 +5,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | here | registers, refusals, and the way to a PASID entry in memory |
+//! | here | registers, and refusals |
+//! | `structures` | the way to a PASID entry in memory |
 //! | `pasid` | the PASID entry: how Linux fills it, and what makes it invalid |
 //! | `translate` | what an entry makes of a request |
 //!
@@ -19,10 +20,10 @@
 
 mod pasid;
 #[cfg(test)]
+mod structures;
+#[cfg(test)]
 mod test;
 mod translate;
-
-use pt::TableMemory;
 
 pub(crate) use pasid::{PasidEntry, SecondStage};
 
@@ -76,12 +77,8 @@ pub(crate) mod reason {
     /// It cannot be read, is not there, has reserved bits.
     pub const ROOT: [u8; 3] = [0x38, 0x39, 0x3a];
     pub const CONTEXT: [u8; 3] = [0x40, 0x41, 0x42];
-    pub const CONTEXT_INVALID: u8 = 0x43;
     /// DTE
     pub const ATS_DISABLED: u8 = 0x44;
-    /// PASIDE
-    pub const PASID_DISABLED: u8 = 0x45;
-    pub const PASID_TOO_LARGE: u8 = 0x46;
     pub const DIRECTORY: [u8; 3] = [0x50, 0x51, 0x52];
     pub const PASID_LOAD: u8 = 0x58;
     pub const PASID_NOT_PRESENT: u8 = 0x59;
@@ -139,32 +136,6 @@ mod entry {
     pub const PRESENT: u64 = 1;
     /// FPD; the root has none.
     pub const FAULT_PROCESSING_DISABLE: u64 = 1 << 1;
-    /// Bits that are neither the address, nor known to root and directory entries.
-    pub const ROOT_RESERVED: u64 = 0xffe;
-    pub const DIRECTORY_RESERVED: u64 = 0xffc;
-}
-
-/// Bits of a context entry (9.4).
-mod context {
-    use profile::registers::{Field, vtd};
-
-    pub const ATS: u64 = 1 << 2;
-    pub const PASIDS: u64 = 1 << 3;
-    const PAGE_REQUESTS: u64 = 1 << 4;
-    /// Reserved in units that lack it.
-    pub const OPTIONAL: [(Field, u64); 3] =
-        [(vtd::DT, ATS), (vtd::PASID, PASIDS), (vtd::PRS, PAGE_REQUESTS)];
-    pub const RESERVED: [u64; 4] = [0x1e0, !0xf_ffff, u64::MAX, u64::MAX];
-
-    /// How many PASIDs its directory has (PDTS).
-    pub fn pasids(word: u64) -> u32 {
-        1 << (13 + (word >> 9 & 7))
-    }
-
-    /// The PASID of requests that have none (RID_PASID).
-    pub fn own_pasid(word: u64) -> u32 {
-        word as u32 & 0xf_ffff
-    }
 }
 
 const PAGE_MASK: u64 = 0xfff;
@@ -177,105 +148,4 @@ const fn page(entry: u64) -> u64 {
 /// The lowest bits of a word.
 const fn low_bits(count: u32) -> u64 {
     if count >= u64::BITS { u64::MAX } else { (1 << count) - 1 }
-}
-
-/// Finds the PASID entry of a device's request in memory, valid and with FPD set if it is in an entry
-/// above it; `root_table` is RTADDR.
-pub(crate) fn find<M: TableMemory>(
-    registers: Registers,
-    root_table: u64,
-    source_id: u16,
-    request: Request,
-    memory: &M,
-) -> Result<PasidEntry, Refused> {
-    let search = Search { registers, request, memory };
-    let device = search.context(root_table, source_id)?;
-    let mut hidden = device[0] & entry::FAULT_PROCESSING_DISABLE != 0;
-    let fault = |reason, hidden| Err(Refused::new(reason, request, hidden));
-    let (pasids, own) = (context::pasids(device[0]), context::own_pasid(device[1]));
-    if own >= pasids {
-        return fault(reason::CONTEXT_INVALID, hidden);
-    }
-    if request.translation_only && device[0] & context::ATS == 0 {
-        return fault(reason::ATS_DISABLED, hidden);
-    }
-    if request.pasid.is_some() && device[0] & context::PASIDS == 0 {
-        return fault(reason::PASID_DISABLED, hidden);
-    }
-    let pasid = request.pasid.unwrap_or(own);
-    if pasid >= pasids {
-        return fault(reason::PASID_TOO_LARGE, hidden);
-    }
-    // a table of the directory has 64 entries of 64 bytes
-    let at = page(device[0]) + u64::from(pasid / 64) * 8;
-    let [directory] = search.entry(at, reason::DIRECTORY, [entry::DIRECTORY_RESERVED], hidden)?;
-    hidden |= directory & entry::FAULT_PROCESSING_DISABLE != 0;
-    let found =
-        PasidEntry(search.load(page(directory) + u64::from(pasid % 64) * 64, reason::PASID_LOAD)?);
-    match found.check(registers, request) {
-        Ok(_) if hidden => Ok(found.without_faults()),
-        Ok(_) => Ok(found),
-        Err(reason) => fault(reason, hidden || found.hides(reason)),
-    }
-}
-
-/// The way of a request through structures in memory.
-struct Search<'m, M> {
-    registers: Registers,
-    request: Request,
-    memory: &'m M,
-}
-
-impl<M: TableMemory> Search<'_, M> {
-    fn load<const N: usize>(&self, at: u64, reason: u8) -> Result<[u64; N], Refused> {
-        let mut words = [0; N];
-        for (word, at) in words.iter_mut().zip((at..).step_by(8)) {
-            let loaded = self.memory.load(at);
-            *word = loaded.map_err(|_| Refused::new(reason, self.request, false))?;
-        }
-        Ok(words)
-    }
-
-    /// An entry that is there and well formed; else the reason is one of three.
-    fn entry<const N: usize>(
-        &self,
-        at: u64,
-        [access, not_present, malformed]: [u8; 3],
-        mut reserved: [u64; N],
-        hidden: bool,
-    ) -> Result<[u64; N], Refused> {
-        let words = self.load(at, access)?;
-        reserved[0] |= !low_bits(self.registers.address_bits);
-        if words[0] & entry::PRESENT == 0 {
-            return Err(Refused::new(not_present, self.request, hidden));
-        }
-        if words.iter().zip(reserved).any(|(word, bits)| word & bits != 0) {
-            return Err(Refused::new(malformed, self.request, hidden));
-        }
-        Ok(words)
-    }
-
-    /// The context entry of a device.
-    fn context(&self, root_table: u64, source_id: u16) -> Result<[u64; 4], Refused> {
-        const MODE: u64 = 3 << 10;
-        const SCALABLE: u64 = 1 << 10;
-        let Registers { ecap, address_bits, .. } = self.registers;
-        let fault = |reason| Err(Refused::new(reason, self.request, false));
-        let scalable = root_table & MODE == SCALABLE;
-        if !scalable && self.request.pasid.is_some() {
-            return fault(reason::TABLE_MODE_WITHOUT_PASID);
-        }
-        if !scalable || root_table > low_bits(address_bits) {
-            return fault(reason::ROOT_TABLE_ADDRESS);
-        }
-        // 16 bytes a bus, half of them for devices 0 to 15
-        let (bus, function) = (u64::from(source_id >> 8), u64::from(source_id & 0xff));
-        let at = page(root_table) + bus * 16 + function / 128 * 8;
-        let [root] = self.entry(at, reason::ROOT, [entry::ROOT_RESERVED], false)?;
-        let mut reserved = context::RESERVED;
-        for (field, bit) in context::OPTIONAL {
-            reserved[0] |= if field.is_set(ecap) { 0 } else { bit };
-        }
-        self.entry(page(root) + function % 128 * 32, reason::CONTEXT, reserved, false)
-    }
 }

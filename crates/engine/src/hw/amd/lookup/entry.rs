@@ -1,5 +1,8 @@
 //! A device's entry in the device table, as Linux's driver fills it, and what it leads to.
 
+#[cfg(test)]
+mod guest;
+
 use profile::registers::Field;
 use profile::registers::amd::*;
 use pt::format::{AmdV1, X86_64};
@@ -35,12 +38,8 @@ mod first {
     pub const WRITE: u64 = 1 << 62;
 }
 
-/// Fields of the second word.
-mod second {
-    pub const DOMAIN: u64 = 0xffff;
-    /// `DTE_FLAG_IOTLB`
-    pub const ATS: u64 = 1 << 32;
-}
+/// The domain, in the second word.
+const DOMAIN: u64 = 0xffff;
 
 /// Guest paging mode, in the third word: levels of the guest's tables, less 4.
 const GUEST_LEVELS: u32 = 54;
@@ -79,55 +78,6 @@ impl DeviceEntry {
         entry.0[0] |= root & first::HOST_ROOT | u64::from(levels & 7) << first::LEVELS;
         entry.0[0] |= if dirty { 3 << first::MARKS } else { 0 };
         entry
-    }
-
-    /// A GCR3 table of `glx` + 1 levels, to v2 tables of 4 or 5 levels (`set_dte_gcr3_table`);
-    /// `own` where the domain itself is the table of PASID 0, and requests without a PASID go there.
-    pub fn guest(domain: u16, gcr3: u64, glx: u8, levels: u8, own: bool) -> Self {
-        let mut entry = Self::identity(domain);
-        entry.0[0] |= first::GUEST | u64::from(glx & 3) << first::GCR3_LEVELS;
-        entry.0[0] |= if own { first::GUEST_WITHOUT_PASID } else { 0 };
-        for (word, at, low, high) in GCR3 {
-            entry.0[word] |= (gcr3 >> low & ones(high - low + 1)) << at;
-        }
-        entry.0[2] |= u64::from(levels == 5) << GUEST_LEVELS;
-        entry
-    }
-
-    /// A guest's entry (`iommu_hwpt_amd_guest`) over its parent's, whose domain is the one that stands for
-    /// the guest's (`set_dte_nested`).
-    pub fn nested(guest: [u64; 4], parent: Self) -> Self {
-        let mut entry = parent;
-        let taken = first::PAGE_REQUESTS
-            | first::GUEST_WITHOUT_PASID
-            | 3 << first::GCR3_LEVELS
-            | gcr3_bits(0);
-        entry.0[0] |= first::GUEST | guest[0] & taken;
-        entry.0[1] |= guest[1] & gcr3_bits(1);
-        entry.0[2] |= guest[2] & 3 << GUEST_LEVELS;
-        entry
-    }
-
-    /// With ATS on.
-    pub fn with_ats(mut self) -> Self {
-        self.0[1] |= second::ATS;
-        self
-    }
-
-    /// With page requests on.
-    pub fn with_page_requests(mut self) -> Self {
-        self.0[0] |= first::PAGE_REQUESTS;
-        self
-    }
-
-    /// Whether the device may ask for translations.
-    pub fn has_ats(&self) -> bool {
-        self.0[1] & second::ATS != 0
-    }
-
-    /// Whether the device may ask for pages; if not, it is told that it must not.
-    pub fn has_page_requests(&self) -> bool {
-        self.has(first::PAGE_REQUESTS)
     }
 
     fn has(&self, bit: u64) -> bool {
@@ -199,7 +149,7 @@ impl DeviceEntry {
         }
         let own = self.has(first::GUEST) && self.has(first::GUEST_WITHOUT_PASID);
         let context = Context {
-            domain: (self.0[1] & second::DOMAIN) as u16,
+            domain: (self.0[1] & DOMAIN) as u16,
             pasid: request.pasid.or(own.then_some(0)),
             rights: self.rights(),
             guest: None,
@@ -265,12 +215,4 @@ impl DeviceEntry {
         }
         Ok(Root(found))
     }
-}
-
-/// The bits of a word of an entry that the address of the GCR3 table has.
-fn gcr3_bits(of: usize) -> u64 {
-    let bits = |(word, at, low, high): (usize, u32, u32, u32)| {
-        if word == of { ones(high - low + 1) << at } else { 0 }
-    };
-    GCR3.into_iter().map(bits).sum()
 }

@@ -52,18 +52,6 @@ pub(crate) mod flag {
 }
 
 impl Refused {
-    /// As it is recorded.
-    pub fn record(&self, device: u16) -> [u32; 4] {
-        let [low, high] = [self.address, self.address >> 32].map(|half| half as u32);
-        let owner = self.owner;
-        [
-            u32::from(device) | (owner >> 16 & 0xf) << 16,
-            owner & 0xffff | self.flags << 16 | (self.kind as u32) << 28,
-            low,
-            high,
-        ]
-    }
-
     /// The entry is wrong: bits that must be 0, or levels.
     pub(super) fn illegal_entry(reserved: bool, request: Request) -> Self {
         let wrong = if reserved { flag::RESERVED } else { 0 };

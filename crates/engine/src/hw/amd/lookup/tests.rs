@@ -10,6 +10,32 @@ use super::event::flag;
 use super::*;
 use crate::hw::ram::Ram;
 
+impl Registers {
+    /// Translates a request of the device whose entry it is, and marks what it uses.
+    pub fn translate<M: TableMemory>(
+        self,
+        entry: DeviceEntry,
+        request: Request,
+        memory: &M,
+    ) -> Result<Translation, Refused> {
+        self.context(entry, request, memory)?.translate(request, memory)
+    }
+}
+
+impl Refused {
+    /// As it is recorded.
+    pub fn record(&self, device: u16) -> [u32; 4] {
+        let [low, high] = [self.address, self.address >> 32].map(|half| half as u32);
+        let owner = self.owner;
+        [
+            u32::from(device) | (owner >> 16 & 0xf) << 16,
+            owner & 0xffff | self.flags << 16 | (self.kind as u32) << 28,
+            low,
+            high,
+        ]
+    }
+}
+
 /// An EPYC of the Genoa family, but that it has PASIDs of 20 bits, and for them GCR3 tables of three levels.
 const REGISTERS: Registers = Registers {
     efr: 0x25bf_732f_a229_5afe & !(0x1f << 32 | 3 << 14) | 19 << 32 | 2 << 14,
@@ -115,9 +141,6 @@ fn entries_are_as_linux_fills_them() {
     let nested = DeviceEntry::nested([!0, !0, !0, !0], host);
     let taken = 1 << 52 | 1 << 54 | 1 << 55 | 3 << 56 | 7 << 58;
     assert_eq!(nested.0, [host.0[0] | taken, 9 | 0xffff_0000 | !0 << 43, 3 << 54, 0]);
-    let asking = own.with_ats().with_page_requests();
-    assert!(asking.has_ats() && asking.has_page_requests());
-    assert!(!own.has_ats() && !own.has_page_requests());
 }
 
 /// The guest's tables over the host's are one after the other: for all that pages of both may grant, and

@@ -1,15 +1,25 @@
 //! Directories: the contexts of devices and of processes (2.1, 2.2, and 2.3.1 to 2.3.3).
+//!
+//! No program fills them, and the engine makes the context of Linux's driver itself, so that only tests come
+//! here.
 
 use profile::registers::Field;
 use profile::registers::riscv::*;
 use pt::format::riscv::Stage as Which;
-use pt::{Root, TableMemory};
+use pt::{Root, TableMemory, Translation};
 
-use super::{Context, Refused, Registers, cause};
+use super::{Context, Refused, cause};
 use crate::hw::request::Request;
 use crate::hw::stages::{GuestMemory, Stage, Stop};
 
 type Tables = Stage<pt::format::Riscv>;
+
+/// Registers of an IOMMU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    pub capabilities: u64,
+    pub ddtp: u64,
+}
 
 /// A device context, as in memory: `tc`, `iohgatp`, `ta`, `fsc`, and with MSI tables four words more.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +59,11 @@ const ENTRY_RESERVED: u64 = 0xffc0_0000_0000_03fe;
 /// Bits that masks and patterns of MSI addresses do not have.
 const MSI_RESERVED: u64 = 0xfff0_0000_0000_0000;
 
+/// Causes of what a directory of processes refuses (table 11).
+const PDT_LOAD: u32 = 265;
+const PDT_INVALID: u32 = 266;
+const PDT_MISCONFIGURED: u32 = 267;
+
 fn mode(atp: u64) -> u64 {
     atp >> 60
 }
@@ -63,6 +78,36 @@ fn next(entry: u64) -> u64 {
 }
 
 impl Registers {
+    /// Finds what a device's requests with a PASID, or those without, are translated by.
+    pub fn context<M: TableMemory>(
+        self,
+        device_id: u32,
+        request: Request,
+        memory: &M,
+    ) -> Result<Context, Refused> {
+        const BARE: u64 = 1;
+        match self.ddtp & 0xf {
+            BARE => Ok(Context::BARE),
+            mode @ 2..=4 => {
+                let device = self.device_context(mode as u32 - 1, device_id, memory)?;
+                let context = device.context(self.capabilities, request, memory);
+                context.map_err(|refused| refused.unless_silent(device.is_silent()))
+            }
+            // off; no other mode can be written
+            _ => Err(Refused::new(cause::DMA_DISABLED)),
+        }
+    }
+
+    /// Translates a request of a device, and marks what it uses.
+    pub fn translate<M: TableMemory>(
+        self,
+        device_id: u32,
+        request: Request,
+        memory: &M,
+    ) -> Result<Translation, Refused> {
+        self.context(device_id, request, memory)?.translate(request, memory)
+    }
+
     /// Finds a device's context (2.3.1), in a directory of one to three levels.
     pub(super) fn device_context<M: TableMemory>(
         self,
@@ -192,7 +237,7 @@ impl DeviceContext {
         let guest = GuestMemory::new(context.second, memory);
         let load = |at: u64| {
             guest.load(at).map_err(|stop| match stop {
-                Stop::NoMemory(_) => Refused::new(cause::PDT_LOAD),
+                Stop::NoMemory(_) => Refused::new(PDT_LOAD),
                 stop => Refused::stopped(stop, request.access(), !3),
             })
         };
@@ -219,21 +264,21 @@ impl DeviceContext {
         for level in (1..mode(self.fsc()) as u32).rev() {
             let entry = load(table + index(level) * 8)?;
             if entry & 1 == 0 {
-                return Err(Refused::new(cause::PDT_INVALID));
+                return Err(Refused::new(PDT_INVALID));
             }
             if entry & ENTRY_RESERVED != 0 {
-                return Err(Refused::new(cause::PDT_MISCONFIGURED));
+                return Err(Refused::new(PDT_MISCONFIGURED));
             }
             table = next(entry);
         }
         let at = table + index(0) * 16;
         let (ta, fsc) = (load(at)?, load(at + 8)?);
         if ta & process::VALID == 0 {
-            return Err(Refused::new(cause::PDT_INVALID));
+            return Err(Refused::new(PDT_INVALID));
         }
         let malformed = ta & process::RESERVED != 0 || fsc & ATP_RESERVED != 0;
         if malformed || levels(capabilities, mode(fsc), FIRST_STAGE).is_none() {
-            return Err(Refused::new(cause::PDT_MISCONFIGURED));
+            return Err(Refused::new(PDT_MISCONFIGURED));
         }
         Ok([ta, fsc])
     }

@@ -7,8 +7,11 @@ use std::ops::Range;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::*;
+use pt::{Access, Rights};
+
+use super::directory::Registers;
 use crate::hw::ram::Ram;
+use crate::hw::request::Request;
 
 /// RAM of the reference model's bench: 64 MiB.
 const RAM: Range<u64> = 0x8000_0000..0x8400_0000;

@@ -5,15 +5,14 @@ use pt::{Fault, Nested, NestedFault, Root, TableMemory, Translation, walk};
 
 use super::descriptor::{FirstStage, Half};
 use super::event::{Class, Event, FaultModel, Kind};
-use super::{Abort, Physical, exceeds};
+use super::exceeds;
 use crate::hw::request::Request;
+use crate::hw::stages::{NoMemory, Physical};
 
 /// What a stream table entry and a context descriptor come to. It stays what it is when they change: that
 /// is how a cache of configuration keeps them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
-    /// The context descriptor that was used; a request without a substream may use that of 0.
-    pub substream: Option<u32>,
     /// None where it bypasses.
     pub(super) first: Option<FirstStage>,
     /// None where it bypasses.
@@ -45,7 +44,7 @@ impl Context {
         let memory = Physical(memory);
         let first = match (&self.first, &self.second) {
             (None, _) => self.bypass(request)?,
-            (Some(first), None) => first.translate(request, &memory, |Abort(address)| {
+            (Some(first), None) => first.translate(request, &memory, |NoMemory(address)| {
                 Event::fetch(Kind::WalkAbort, request, Class::Table, address)
             })?,
             (Some(first), Some(second)) => {
@@ -105,7 +104,7 @@ impl Stage2 {
     }
 
     /// What comes of an address that cannot be had.
-    pub fn event(&self, request: Request, class: Class, nested: NestedFault<Abort>) -> Event {
+    pub fn event(&self, request: Request, class: Class, nested: NestedFault<NoMemory>) -> Event {
         let second_stage = true;
         match nested.fault {
             Fault::Refused { reason, .. } => Event {
@@ -115,8 +114,8 @@ impl Stage2 {
                 table_write: nested.write,
                 ..Event::translation(Kind::of(reason), request, self.model)
             },
-            Fault::Load { error: Abort(address), .. }
-            | Fault::Store { error: Abort(address), .. } => {
+            Fault::Load { error: NoMemory(address), .. }
+            | Fault::Store { error: NoMemory(address), .. } => {
                 let event = Event::fetch(Kind::WalkAbort, request, class, address);
                 Event { second_stage, ..event }
             }
@@ -124,7 +123,7 @@ impl Stage2 {
                 Event { second_stage, ..Event::fetch(Kind::WalkAbort, request, class, 0) }
             }
             // it was translated, so that stage 2 has no part in it
-            Fault::Target(Abort(address)) => {
+            Fault::Target(NoMemory(address)) => {
                 let is_descriptor = class == Class::Descriptor;
                 let kind = if is_descriptor { Kind::DescriptorFetch } else { Kind::WalkAbort };
                 Event::fetch(kind, request, class, address)

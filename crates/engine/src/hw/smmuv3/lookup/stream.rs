@@ -7,8 +7,9 @@ use pt::{Format, Root, TableMemory};
 use super::context::{Context, Stage2};
 use super::descriptor::ContextDescriptor;
 use super::event::{Class, Event, FaultModel, Kind};
-use super::{Abort, Physical, Registers, address_bits, aligned, exceeds, granule};
+use super::{Registers, address_bits, aligned, exceeds, granule};
 use crate::hw::request::Request;
+use crate::hw::stages::{NoMemory, Physical};
 
 /// A stream table entry, as in memory: the first half, in which all is that decides a translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,16 @@ pub(crate) enum DefaultSubstream {
     Bypass = 1,
     /// They use the descriptor of substream 0, and requests with it none.
     Substream0 = 2,
+}
+
+impl DefaultSubstream {
+    fn of(word: u64) -> Self {
+        match word & S1DSS {
+            1 => Self::Bypass,
+            2 => Self::Substream0,
+            _ => Self::Terminate,
+        }
+    }
 }
 
 /// A stage 2 of Linux's own.
@@ -83,11 +94,6 @@ impl StreamEntry {
     /// `arm_smmu_make_abort_ste`
     pub const fn abort() -> Self {
         Self([V | config::ABORT << 1, 0, 0, 0])
-    }
-
-    /// `arm_smmu_make_bypass_ste`
-    pub const fn bypass() -> Self {
-        Self([V | config::BYPASS << 1, 0, 0, 0])
     }
 
     /// `arm_smmu_make_cdtable_ste`: the host's own descriptors.
@@ -272,17 +278,19 @@ impl StreamEntry {
         if !self.has_first_stage() {
             return request.pasid.map_or(Ok(None), |_| refused(Kind::BadSubstream));
         }
-        let default = self.0[1] & S1DSS;
+        let default = DefaultSubstream::of(self.0[1]);
         match (request.pasid, self.log2_count(registers)) {
             (None, 0) => Ok(Some(0)),
             (Some(ssid), count) if count == 0 || ssid >> count != 0 => refused(Kind::BadSubstream),
-            (Some(0), _) if default == DefaultSubstream::Substream0 as u64 => {
+            (Some(0), _) if default == DefaultSubstream::Substream0 => {
                 refused(Kind::StreamDisabled)
             }
             (Some(ssid), _) => Ok(Some(ssid)),
-            (None, _) if default == DefaultSubstream::Bypass as u64 => Ok(None),
-            (None, _) if default == DefaultSubstream::Substream0 as u64 => Ok(Some(0)),
-            (None, _) => refused(Kind::StreamDisabled),
+            (None, _) => match default {
+                DefaultSubstream::Terminate => refused(Kind::StreamDisabled),
+                DefaultSubstream::Bypass => Ok(None),
+                DefaultSubstream::Substream0 => Ok(Some(0)),
+            },
         }
     }
 
@@ -296,7 +304,7 @@ impl StreamEntry {
         let memory = Physical(memory);
         let second = self.second(registers);
         self.context_with(registers, request, |substream| match second {
-            None => self.fetch(registers, request, substream, &memory, |Abort(address)| {
+            None => self.fetch(registers, request, substream, &memory, |NoMemory(address)| {
                 Event::fetch(Kind::DescriptorFetch, request, Class::Descriptor, address)
             }),
             Some(second) => {
@@ -322,7 +330,6 @@ impl StreamEntry {
             first.ok_or_else(|| Event::new(Kind::BadDescriptor, request))
         });
         Ok(Context {
-            substream,
             first: first.transpose()?,
             second: self.second(registers),
             bypass_bits: self.bits_after_first(registers),

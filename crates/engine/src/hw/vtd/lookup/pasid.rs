@@ -36,7 +36,7 @@ pub(super) enum Kind {
 }
 
 /// Bits of the first word: address width, PGTT, second stage.
-mod head {
+pub(super) mod head {
     pub const WIDTH: u32 = 2;
     pub const KIND: u32 = 6;
     pub const FIRST: u64 = 1 << KIND;
@@ -110,23 +110,6 @@ impl PasidEntry {
         }
         words[2] |= if has(IOMMU_VTD_S1_EAFE) { first::EXTENDED_ACCESSED } else { 0 };
         Self(words)
-    }
-
-    /// What leaves addresses as they are (`pasid_pte_config_pass_through`).
-    pub fn pass_through(registers: Registers, domain: u16) -> Self {
-        Self(common(registers, widest(registers), head::PASS_THROUGH, domain))
-    }
-
-    /// The same, whose faults are not recorded (FPD).
-    pub fn without_faults(self) -> Self {
-        let mut words = self.0;
-        words[0] |= entry::FAULT_PROCESSING_DISABLE;
-        Self(words)
-    }
-
-    /// The domain by which caches know what comes of it.
-    pub fn domain(&self) -> u16 {
-        self.0[1] as u16
     }
 
     /// Whether its own FPD hides a fault: what was found once it was there, and well formed.
@@ -222,7 +205,7 @@ impl PasidEntry {
 }
 
 /// What all entries have: address width, domain, snooping of walks.
-fn common(registers: Registers, width: u64, kind: u64, domain: u16) -> [u64; 8] {
+pub(super) fn common(registers: Registers, width: u64, kind: u64, domain: u16) -> [u64; 8] {
     let snoops = if SMPWCS.is_set(registers.ecap) { domain::WALKS_SNOOP } else { 0 };
     let head = entry::PRESENT | width << head::WIDTH | kind;
     [head, u64::from(domain) | snoops, 0, 0, 0, 0, 0, 0]
@@ -235,7 +218,7 @@ fn with_second(registers: Registers, second: SecondStage, kind: u64, domain: u16
 }
 
 /// The widest second stage that a unit has, as in an entry (`iommu->agaw`).
-fn widest(registers: Registers) -> u64 {
+pub(super) fn widest(registers: Registers) -> u64 {
     (SAGAW.of(registers.cap) & 0b1110).checked_ilog2().unwrap_or(0).into()
 }
 

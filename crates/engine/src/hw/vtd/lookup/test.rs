@@ -4,49 +4,19 @@ mod nested;
 mod qemu;
 mod structures;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use pt::{Access, TableMemory};
+use pt::Access;
 
 use super::Registers;
+use crate::hw::ram::Ram;
 use crate::hw::request::Request;
-
-/// Memory: words that are not 0, below a border.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Ram(RefCell<BTreeMap<u64, u64>>);
 
 /// Beyond it there is no memory.
 const BORDER: u64 = 1 << 40;
 
-#[derive(Debug)]
-struct Outside;
-
-impl Ram {
-    fn store(&self, address: u64, word: u64) {
-        self.0.borrow_mut().insert(address, word);
-    }
-
-    fn word(&self, address: u64) -> u64 {
-        self.0.borrow().get(&address).copied().unwrap_or(0)
-    }
-}
-
-impl TableMemory for Ram {
-    type Error = Outside;
-
-    fn load(&self, address: u64) -> Result<u64, Outside> {
-        assert_eq!(address % 8, 0);
-        if address < BORDER { Ok(self.word(address)) } else { Err(Outside) }
-    }
-
-    fn swap(&self, address: u64, old: u64, new: u64) -> Result<bool, Outside> {
-        let same = self.load(address)? == old;
-        if same {
-            self.store(address, new);
-        }
-        Ok(same)
-    }
+fn memory() -> Ram {
+    Ram::new(0..BORDER, BTreeMap::new())
 }
 
 /// A unit with everything that is modelled: CAP and ECAP.

@@ -7,10 +7,18 @@ use pt::format::{Granule, VmsaStage1, VmsaStage2};
 use pt::{Access, Format, TableMemory};
 
 use crate::hw::request::Request;
-use crate::hw::smmuv3::lookup::{Registers, SecondStage};
+use crate::hw::smmuv3::lookup::{Registers, SecondStage, StreamEntry};
 
 /// All granules, 48 bits out, 52 bits in, 20 bits of substream in two levels, marks, stalls.
 pub const RICH: Registers = Registers([0x084c_148b, 20 << 6 | 16, 0, 0x2004, 0, 0x475]);
+
+/// Says in the registers which faults stall: those that are to, none, or all.
+pub fn stall_model(idr: &mut [u32; 6], model: u32) {
+    idr[0] = idr[0] & !(3 << 24) | model << 24;
+}
+
+/// `arm_smmu_make_bypass_ste`
+pub const BYPASS: StreamEntry = StreamEntry([1 | 4 << 1, 0, 0, 0]);
 
 /// Stage 2 of 40 bits of input at [`S2_ROOT`], which starts with several tables whatever the granule.
 pub fn second_stage(granule: Granule) -> SecondStage {
@@ -31,19 +39,7 @@ pub fn tg0(granule: Granule) -> u8 {
 
 /// Stage 1 of 48 bits, to write its tables by.
 pub fn first_format(granule: Granule) -> VmsaStage1 {
-    VmsaStage1 {
-        granule,
-        input_bits: 48,
-        upper: false,
-        top_byte_ignored: false,
-        address_bits: 48,
-        marks: false,
-        marks_dirty: false,
-        unmarked_passes: false,
-        tables_grant_all: false,
-        write_or_execute: false,
-        privileged_never: false,
-    }
+    VmsaStage1::lower(granule, 48, 48)
 }
 
 /// What [`second_stage`] is, to write its tables by.

@@ -33,10 +33,6 @@ fn tsz(word: &mut u64, at: u32, value: u64) {
     *word = *word & !(0x3f << at) | value << at;
 }
 
-fn stall_model(idr: &mut [u32; 6], model: u32) {
-    idr[0] = idr[0] & !(3 << 24) | model << 24;
-}
-
 fn httu(idr: &mut [u32; 6], httu: u32) {
     idr[0] = idr[0] & !(3 << 6) | httu << 6;
 }

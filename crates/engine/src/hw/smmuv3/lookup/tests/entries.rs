@@ -21,10 +21,6 @@ fn refusal(registers: Registers, entry: [u64; 4]) -> Option<Kind> {
     found.err().map(|event| event.kind).filter(|kind| *kind != Kind::BadDescriptor)
 }
 
-fn stall_model(idr: &mut [u32; 6], model: u32) {
-    idr[0] = idr[0] & !(3 << 24) | model << 24;
-}
-
 fn s2(ste: &mut [u64; 4], at: u32, bits: u32, value: u64) {
     ste[2] = ste[2] & !(((1 << bits) - 1) << at) | value << at;
 }
@@ -143,15 +139,15 @@ fn streams_without_stage_1() {
     let size = (Kind::AddressSize, false, true);
     let cases = [
         ("off", StreamEntry::abort(), RICH, 0, Err((Kind::Off, false, false))),
-        ("bypass", StreamEntry::bypass(), RICH, 0xffff_1234_5678, Ok(0xffff_1234_5678)),
-        ("bypass beyond OAS", StreamEntry::bypass(), RICH, 1 << 48, Err(size)),
+        ("bypass", BYPASS, RICH, 0xffff_1234_5678, Ok(0xffff_1234_5678)),
+        ("bypass beyond OAS", BYPASS, RICH, 1 << 48, Err(size)),
         ("stage 2", stage2, RICH, 0x12_3456_7abc, Ok(0x9999_9abc)),
         ("beyond S2T0SZ", stage2, RICH, 1 << 40, Err((Kind::Translation, true, true))),
         ("beyond IAS", stage2, RICH, 1 << 48, Err(size)),
         ("beyond S2T0SZ, quiet", quiet, RICH, 1 << 40, Err((Kind::Translation, true, false))),
         ("beyond IAS, quiet", quiet, RICH, 1 << 48, Err(size)),
         ("IAS is more than OAS", stage2, wide, 0x12_3456_7abc, Ok(0x9999_9abc)),
-        ("and OAS limits bypass", StreamEntry::bypass(), wide, 1 << 32, Err(size)),
+        ("and OAS limits bypass", BYPASS, wide, 1 << 32, Err(size)),
     ];
     for (name, entry, registers, iova, expected) in cases {
         assert_eq!(find(entry, registers, iova), expected, "{name}");

@@ -122,7 +122,7 @@ fn requests_for_a_translation() {
     let only = |pasid| Request { translation_only: true, ..request(pasid, IOVA, Access::READ) };
     let ram = tables();
     let unserved = (Kind::BadTranslationRequest, true);
-    let mut bypass = StreamEntry::bypass();
+    let mut bypass = BYPASS;
     bypass.0[1] |= 1 << 28;
     for entry in [alone(), nested(), bypass] {
         let event = refusal(entry, only(None), &ram);

@@ -54,18 +54,14 @@ fn map_second_stage(ram: &Ram) {
     }
 }
 
-/// The descriptor that is used, or why there is none.
-fn find(
-    entry: StreamEntry,
-    ram: &Ram,
-    pasid: Option<u32>,
-) -> Result<(Option<u32>, Option<u16>), Kind> {
+/// The ASID of the descriptor that is used, or why there is none.
+fn find(entry: StreamEntry, ram: &Ram, pasid: Option<u32>) -> Result<Option<u16>, Kind> {
     let context = entry.context(RICH, request(pasid, 0, Access::READ), ram);
-    context.map(|it| (it.substream, it.asid())).map_err(|event| event.kind)
+    context.map(|it| it.asid()).map_err(|event| event.kind)
 }
 
-fn used(ssid: u32) -> Result<(Option<u32>, Option<u16>), Kind> {
-    Ok((Some(ssid), Some(ssid as u16 ^ 0x5a5a)))
+fn used(ssid: u32) -> Result<Option<u16>, Kind> {
+    Ok(Some(ssid as u16 ^ 0x5a5a))
 }
 
 #[test]
@@ -128,7 +124,7 @@ fn tables_are_aligned() {
 #[test]
 fn requests_without_a_substream() {
     use DefaultSubstream::{Bypass, Substream0, Terminate};
-    let bypass = Ok((None, None));
+    let bypass = Ok(None);
     let disabled = Err(Kind::StreamDisabled);
     #[rustfmt::skip] // one default, one line
     let cases = [
@@ -166,15 +162,15 @@ fn no_substreams() {
         assert_eq!(find(entry, &ram, Some(0)), Err(Kind::BadSubstream));
     }
     let stage2 = StreamEntry::stage2(second_stage(Granule::K4), false);
-    for entry in [StreamEntry::bypass(), stage2] {
-        assert_eq!(find(entry, &ram, None), Ok((None, None)));
+    for entry in [BYPASS, stage2] {
+        assert_eq!(find(entry, &ram, None), Ok(None));
         assert_eq!(find(entry, &ram, Some(0)), Err(Kind::BadSubstream));
     }
     // without any in the SMMU, what the entry says of them is ignored
     let poor = Registers([RICH.0[0], 16, 0, RICH.0[3], 0, RICH.0[5]]);
     let [(entry, _), _] = entries(1, 9, DefaultSubstream::Terminate);
     let context = entry.context(poor, request(None, 0, Access::READ), &ram).unwrap();
-    assert_eq!(context.substream, Some(0));
+    assert_eq!(Ok(context.asid()), used(0));
     let refused = entry.context(poor, request(Some(1), 0, Access::READ), &ram).unwrap_err();
     assert_eq!(refused.kind, Kind::BadSubstream);
 }

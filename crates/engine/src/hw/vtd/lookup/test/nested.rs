@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use pt::{Access, Rights};
 use uapi::iommufd::{IOMMU_VTD_S1_SRE, IOMMU_VTD_S1_WPE, iommu_hwpt_vtd_s1};
 
-use super::{BORDER, Ram, full, of_process, without};
+use super::{BORDER, Ram, full, memory, of_process, without};
 use crate::hw::request::Request;
 use crate::hw::vtd::lookup::{PasidEntry, Refused, Registers, SecondStage, reason};
 
@@ -35,13 +35,13 @@ fn guest_tables(words: impl Fn(u64, u64), tables: u64, pages: &[(u64, u64)]) {
 
 /// A second stage that has the first 4 MiB of guest-physical memory, page by page.
 fn second_stage(ram: &Ram, bits: impl Fn(u64) -> u64) {
-    ram.store(SECOND, (SECOND + 0x1000) | 3);
-    ram.store(SECOND + 0x1000, (SECOND + 0x2000) | 3);
+    ram.set(SECOND, (SECOND + 0x1000) | 3);
+    ram.set(SECOND + 0x1000, (SECOND + 0x2000) | 3);
     for (index, table) in SECOND_LAST.into_iter().enumerate() {
-        ram.store(SECOND + 0x2000 + index as u64 * 8, table | 3);
+        ram.set(SECOND + 0x2000 + index as u64 * 8, table | 3);
         for page in 0..512 {
             let address = (index as u64 * 512 + page) << 12;
-            ram.store(table + page * 8, (OFFSET + address) | bits(address));
+            ram.set(table + page * 8, (OFFSET + address) | bits(address));
         }
     }
 }
@@ -65,10 +65,10 @@ fn nested(unit: Registers, flags: u64, tracks_dirty: bool) -> PasidEntry {
 
 /// Both stages, with pages at 0x4000 and 0x5000.
 fn both(bits: u64) -> Ram {
-    let ram = Ram::default();
+    let ram = memory();
     second_stage(&ram, |_| 3);
     let pages = [(0, bits); 6];
-    guest_tables(|at, word| ram.store(at + OFFSET, word), 0x7, &pages);
+    guest_tables(|at, word| ram.set(at + OFFSET, word), 0x7, &pages);
     ram
 }
 
@@ -85,12 +85,12 @@ fn faults_of_both_stages() {
     const PAGE: u64 = PAGES;
     fn second_of(ram: &Ram, address: u64, bits: u64) {
         let at = second_entry(address);
-        ram.store(at, ram.word(at) & !0xfff | bits);
+        ram.set(at, ram.word(at) & !0xfff | bits);
     }
     /// An entry of the guest's, of a level from the root.
     fn first(ram: &Ram, level: u64, word: u64) {
         let index = if level == 3 { IOVA >> 12 } else { 0 };
-        ram.store(entry_at(level, index) + OFFSET, word);
+        ram.set(entry_at(level, index) + OFFSET, word);
     }
     #[rustfmt::skip] // one case, one line
     let cases: &[Case] = &[
@@ -107,21 +107,21 @@ fn faults_of_both_stages() {
         ("page: no write, read",                 |m| second_of(m, PAGE, 1),                  r, None),
         ("page: no read",                        |m| second_of(m, PAGE, 2),                  r, Some(0x86)),
         ("page: no read, written",               |m| second_of(m, PAGE, 2),                  w, None),
-        ("page: reserved",                       |m| m.store(second_entry(PAGE), 1 << 48 | 3), r, Some(0x7a)),
+        ("page: reserved",                       |m| m.set(second_entry(PAGE), 1 << 48 | 3), r, Some(0x7a)),
         ("root: no read",                        |m| second_of(m, TABLES, 2),                r, Some(0x75)),
         ("root: nothing",                        |m| second_of(m, TABLES, 0),                r, Some(0x75)),
-        ("root: reserved",                       |m| m.store(second_entry(TABLES), 1 << 48 | 3), r, Some(0x7a)),
-        ("root: no memory",                      |m| m.store(second_entry(TABLES), BORDER | 3), r, Some(0x73)),
+        ("root: reserved",                       |m| m.set(second_entry(TABLES), 1 << 48 | 3), r, Some(0x7a)),
+        ("root: no memory",                      |m| m.set(second_entry(TABLES), BORDER | 3), r, Some(0x73)),
         ("root: no write, to mark it",           |m| second_of(m, TABLES, 1),                r, Some(0x77)),
         ("last table: no read",                  |m| second_of(m, LAST, 2),                  r, Some(0x76)),
         ("last table: nothing",                  |m| second_of(m, LAST, 0),                  r, Some(0x76)),
         ("last table: no write, to mark it",     |m| second_of(m, LAST, 1),                  r, Some(0x77)),
         ("last table: marked",                   |m| { first(m, 3, PAGE | 0x27); second_of(m, LAST, 1) }, r, None),
         ("last table: marked as read only",      |m| { first(m, 3, PAGE | 0x27); second_of(m, LAST, 1) }, w, Some(0x77)),
-        ("last table: no memory",                |m| m.store(second_entry(LAST), BORDER | 3), r, Some(0x70)),
-        ("second: table not in memory",          |m| m.store(SECOND, BORDER | 3),            r, Some(0x78)),
-        ("second: table reserved",               |m| m.store(SECOND, SECOND | 0x83),         r, Some(0x7a)),
-        ("second: top not there",                |m| m.store(SECOND, 0),                     r, Some(0x75)),
+        ("last table: no memory",                |m| m.set(second_entry(LAST), BORDER | 3),  r, Some(0x70)),
+        ("second: table not in memory",          |m| m.set(SECOND, BORDER | 3),              r, Some(0x78)),
+        ("second: table reserved",               |m| m.set(SECOND, SECOND | 0x83),           r, Some(0x7a)),
+        ("second: top not there",                |m| m.set(SECOND, 0),                       r, Some(0x75)),
     ];
     for (name, change, access, expected) in cases {
         let ram = both(0x7);
@@ -149,10 +149,10 @@ fn faults_of_roots_and_widths() {
     let three = SecondStage { levels: 3, root: SECOND + 0x1000, ..second(false) };
     let three = PasidEntry::nested(full(), &guest(0), three, 2);
     assert_eq!(reason_of(three.translate(full(), read, &beyond_tables)), None);
-    beyond_tables.store(entry_at(2, 0) + OFFSET, 1 << 39 | 7);
+    beyond_tables.set(entry_at(2, 0) + OFFSET, 1 << 39 | 7);
     assert_eq!(reason_of(three.translate(full(), read, &beyond_tables)), Some(0x74));
     let beyond_page = both(0x7);
-    beyond_page.store(entry_at(3, 4) + OFFSET, 1 << 39 | 7);
+    beyond_page.set(entry_at(3, 4) + OFFSET, 1 << 39 | 7);
     assert_eq!(reason_of(three.translate(full(), read, &beyond_page)), Some(0x84));
     // MGAW is the narrower of the two
     let unit = Registers { cap: full().cap & !(0x3f << 16) | 38 << 16, ..full() };
@@ -170,7 +170,7 @@ fn faults_of_roots_and_widths() {
     let marked = both(0x67);
     for level in 0..3 {
         let at = entry_at(level, 0) + OFFSET;
-        marked.store(at, marked.word(at) | 0x20);
+        marked.set(at, marked.word(at) | 0x20);
     }
     for (ram, tracks, reason) in
         [(&both(0x7), false, Some(0x90)), (&marked, false, None), (&marked, true, Some(0x7c))]
@@ -195,7 +195,7 @@ fn supervisors() {
     assert_eq!(reason(sre | wpe, Access::WRITE), Some(0x85));
     // privilege does not reach the second stage
     let at = second_entry(PAGES);
-    ram.store(at, ram.word(at) & !2);
+    ram.set(at, ram.word(at) & !2);
     assert_eq!(reason(sre, Access::WRITE), Some(0x85));
 }
 
@@ -245,14 +245,14 @@ proptest! {
         flags in 0_u64..8,
         tracks_dirty in any::<bool>(),
     ) {
-        let host = Ram::default();
+        let host = memory();
         second_stage(&host, |address| match address.checked_sub(PAGES) {
             Some(page) => grants[(page >> 12) as usize % 8],
             None => 3,
         });
-        let separate = (Ram::default(), Ram(host.0.clone()));
-        guest_tables(|at, word| separate.0.store(at, word), 0x7, &pages);
-        guest_tables(|at, word| host.store(at + OFFSET, word), 0x7, &pages);
+        let separate = (memory(), host.clone());
+        guest_tables(|at, word| separate.0.set(at, word), 0x7, &pages);
+        guest_tables(|at, word| host.set(at + OFFSET, word), 0x7, &pages);
         let whole = nested(full(), flags, tracks_dirty);
         // the first stage alone has the guest's flags
         let mut first = PasidEntry::first_stage(full(), TABLES, 4, false, 1);

@@ -7,8 +7,9 @@ use profile::registers::vtd::{EAFS, SMPWCS, SRS};
 use pt::Access;
 use uapi::iommufd::{IOMMU_VTD_S1_EAFE, IOMMU_VTD_S1_SRE, IOMMU_VTD_S1_WPE, iommu_hwpt_vtd_s1};
 
-use super::{Ram, request};
-use crate::hw::vtd::lookup::{PasidEntry, Refused, Registers, SecondStage, find, reason};
+use super::{Ram, memory, request};
+use crate::hw::vtd::lookup::structures::find;
+use crate::hw::vtd::lookup::{PasidEntry, Refused, Registers, SecondStage, reason};
 
 const TRUTH: &str = include_str!("../../../../../tests/data/qemu11_vtd_truth.txt");
 const EDU: &str = include_str!("../../../../../tests/data/qemu11_vtd_edu_truth.txt");
@@ -234,21 +235,21 @@ impl Tables {
 
     /// Everything from the root entry on.
     fn build(&self, entry: PasidEntry) -> Ram {
-        let ram = Ram::default();
+        let ram = memory();
         for (level, bits) in self.entries.into_iter().enumerate() {
             let next = match (level, self.large) {
                 (3, _) => PAGE,
                 (2, true) => LARGE_PAGE,
                 _ => ROOT + 0x1000 * (level as u64 + 1),
             };
-            ram.store(self.at(level), bits | next);
+            ram.set(self.at(level), bits | next);
         }
         let (context, directory, pasids) = (0x9000, 0xa000, 0xb000);
-        ram.store(RTADDR & !0xfff, context | 1);
-        ram.store(context + u64::from(SOURCE) * 32, directory | 1);
-        ram.store(directory, pasids | 1);
+        ram.set(RTADDR & !0xfff, context | 1);
+        ram.set(context + u64::from(SOURCE) * 32, directory | 1);
+        ram.set(directory, pasids | 1);
         for (word, at) in entry.0.into_iter().zip((pasids..).step_by(8)) {
-            ram.store(at, word);
+            ram.set(at, word);
         }
         ram
     }
@@ -320,7 +321,7 @@ fn write_row(unit: Registers, tables: &Tables, ram: &Ram, row: &str) -> Answers 
 /// A row of `edu`: it reads a word, which is cleared then, and writes it back.
 fn read_write_row(unit: Registers, tables: &Tables, ram: &Ram, row: &str) -> Answers {
     const DATA: u64 = 0x1122_3344_5566_7788;
-    ram.store(PAGE, DATA);
+    ram.set(PAGE, DATA);
     let (mut buffer, mut page) = (0, 0);
     let read = access(unit, ram, tables.iova, Access::READ);
     if let Ok(address) = read {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time from the last access of a script to its completion.
+/// The time from the last access of a work item to its completion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Latency {
     /// None.
@@ -21,7 +21,7 @@ pub enum Latency {
 
 /// A latency and where in its sequence it is.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     latency: Latency,
     state: u64,
 }

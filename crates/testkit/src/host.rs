@@ -5,11 +5,12 @@ use std::sync::Arc;
 use engine::{Engine, Node};
 use mem::AddressSpace;
 use profile::{Kernel, Machine};
-use testkit::Client;
 use uapi::iommufd::*;
 use uapi::vfio::*;
 use uapi::{Command, Errno, Generation};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::Client;
 
 /// The IOAS that every host begins with.
 pub const IOAS: u32 = 1;
@@ -29,7 +30,9 @@ const FAULT: u32 = IOMMU_HWPT_FAULT_ID_VALID;
 /// A program, with an IOAS and its devices bound to one iommufd.
 #[derive(Debug)]
 pub struct Host {
+    /// The program.
     pub client: Client,
+    /// The machine.
     pub engine: Arc<Engine>,
     /// `/dev/iommu`
     pub fd: i32,
@@ -63,6 +66,7 @@ impl Host {
         host
     }
 
+    /// The generation of the user API that the kernel has.
     pub fn generation(&self) -> Generation {
         self.engine.kernel().generation()
     }
@@ -103,12 +107,14 @@ impl Host {
         result.map(|_| ()).map_err(|refusal| refusal.errno())
     }
 
+    /// One IOAS more: its ID.
     pub fn ioas(&mut self) -> u32 {
         let mut cmd = iommu_ioas_alloc::default();
         self.call(&mut cmd).expect("an IOAS");
         cmd.out_ioas_id
     }
 
+    /// `IOMMU_DESTROY`
     pub fn destroy(&mut self, id: u32) -> Result<(), Errno> {
         self.call(&mut iommu_destroy { id, ..Default::default() })
     }
@@ -120,6 +126,7 @@ impl Host {
         id
     }
 
+    /// One fault queue more: its ID.
     pub fn fault_queue(&mut self) -> u32 {
         let mut cmd = iommu_fault_alloc::default();
         self.call(&mut cmd).expect("a fault queue");
@@ -132,11 +139,13 @@ impl Host {
         self.hwpt_of(DEVICE, IOAS, flags)
     }
 
+    /// The same for any device, on any IOAS, nesting parent or vIOMMU.
     pub fn hwpt_of(&mut self, dev_id: u32, pt_id: u32, flags: u32) -> Result<u32, Errno> {
         let fault_id = if self.has_faults(flags) { self.fault_queue() } else { 0 };
         self.hwpt_with(&mut iommu_hwpt_alloc { flags, dev_id, pt_id, fault_id, ..hwpt_alloc() })
     }
 
+    /// `IOMMU_HWPT_ALLOC` as it is; the ID.
     pub fn hwpt_with(&mut self, cmd: &mut iommu_hwpt_alloc) -> Result<u32, Errno> {
         self.call(cmd).map(|()| cmd.out_hwpt_id)
     }
@@ -156,6 +165,7 @@ impl Host {
         self.nested_of(DEVICE, pt_id, flags, kind, data)
     }
 
+    /// The same for any device.
     pub fn nested_of(
         &mut self,
         dev_id: u32,
@@ -175,6 +185,7 @@ impl Host {
         self.bind_card(self.cards[index], iommufd)
     }
 
+    /// The same by the descriptor of the VFIO device.
     pub fn bind_card(&mut self, card: i32, iommufd: i32) -> Result<u32, Errno> {
         let argsz = vfio_device_bind_iommufd::size_in(self.generation()).unwrap_or(16) as u32;
         let mut cmd = vfio_device_bind_iommufd { argsz, iommufd, ..Default::default() };
@@ -186,6 +197,7 @@ impl Host {
         self.attach_of(0, pt_id)
     }
 
+    /// The same for the VFIO device of an index.
     pub fn attach_of(&mut self, index: usize, pt_id: u32) -> Result<u32, Errno> {
         let argsz = vfio_device_attach_iommufd_pt::size_in(self.generation()).unwrap_or(12) as u32;
         let mut cmd = vfio_device_attach_iommufd_pt { argsz, pt_id, ..Default::default() };
@@ -263,24 +275,29 @@ impl Host {
         Ok((cmd, bytes))
     }
 
+    /// A vIOMMU of a type for the first device over a nesting parent.
     pub fn viommu(&mut self, kind: u32, hwpt_id: u32) -> Result<u32, Errno> {
         self.viommu_of(DEVICE, kind, hwpt_id)
     }
 
+    /// The same for any device.
     pub fn viommu_of(&mut self, dev_id: u32, kind: u32, hwpt_id: u32) -> Result<u32, Errno> {
         let mut cmd = iommu_viommu_alloc { r#type: kind, dev_id, hwpt_id, ..Default::default() };
         self.call(&mut cmd).map(|()| cmd.out_viommu_id)
     }
 
+    /// Names the first device in a vIOMMU.
     pub fn vdevice(&mut self, viommu_id: u32, virt_id: u64) -> Result<u32, Errno> {
         self.vdevice_of(DEVICE, viommu_id, virt_id)
     }
 
+    /// The same for any device.
     pub fn vdevice_of(&mut self, dev_id: u32, viommu_id: u32, virt_id: u64) -> Result<u32, Errno> {
         let mut cmd = iommu_vdevice_alloc { viommu_id, dev_id, virt_id, ..Default::default() };
         self.call(&mut cmd).map(|()| cmd.out_vdevice_id)
     }
 
+    /// A vEVENTQ of a type, for as many events.
     pub fn veventq(&mut self, viommu_id: u32, kind: u32, depth: u32) -> Result<u32, Errno> {
         let mut cmd = iommu_veventq_alloc {
             viommu_id,
@@ -306,6 +323,7 @@ impl Host {
         })
     }
 
+    /// The same as it is.
     pub fn invalidate_with(&mut self, mut cmd: iommu_hwpt_invalidate) -> Done {
         let answer = self.call(&mut cmd);
         (answer, cmd.entry_num)

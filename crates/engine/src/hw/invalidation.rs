@@ -1,11 +1,16 @@
-//! Arrays of invalidation requests in the caller's memory.
+//! Invalidations: their requests, an array in the caller's memory, and whose caches they reach.
 //!
 //! A driver reads its requests one by one, each when it comes to it, or all before the first is handled.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use uapi::iommufd::iommu_hwpt_invalidate;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::DeviceState;
 use crate::Refusal;
+use crate::dma::{Requester, Tag};
 use crate::task::{Task, UserData, load_struct};
 
 /// The most bytes that Linux allocates in one piece (`KMALLOC_MAX_SIZE`, with pages of 4 KiB and
@@ -81,3 +86,30 @@ impl Requests {
         Ok(all)
     }
 }
+
+/// Whose caches an invalidation may reach.
+#[derive(Debug)]
+pub(crate) struct Users {
+    /// What the hardware tags translations by.
+    pub domain: u64,
+    /// The devices that use the host's tables below.
+    pub requesters: Vec<Arc<Requester>>,
+}
+
+impl Users {
+    /// Makes all of them forget translations of some spaces, of pages of a range or of all.
+    pub fn forget(
+        &self,
+        of: &dyn Fn(&Tag) -> bool,
+        range: Option<&RangeInclusive<u64>>,
+        leaf_only: bool,
+    ) {
+        for requester in &self.requesters {
+            requester.each_port(|caches| caches.forget(of, range, leaf_only));
+        }
+    }
+}
+
+/// Does something to the device that a vIOMMU knows by a virtual ID; false when it knows none.
+pub(crate) type ApplyToDevice<'a> =
+    dyn FnMut(u64, &mut dyn FnMut(&mut DeviceState, &Arc<Requester>)) -> bool + 'a;
