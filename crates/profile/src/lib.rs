@@ -10,6 +10,7 @@
 //! | [`requirement`] | what a feature is composed of |
 //! | [`verdict`] | whether a feature will work on a host, and what is missing |
 //! | [`fleet`] | hosts beside each other |
+//! | [`layout`] | structs of user APIs as data, and a judge of how one became another |
 //! | [`names`] | enums with names in files, and files that are shipped |
 //! | [`text`] | strict reading of TOML: what is wrong, and where |
 //!
@@ -22,6 +23,7 @@ pub mod capability;
 pub mod finding;
 pub mod fleet;
 pub mod kernel;
+pub mod layout;
 pub mod machine;
 mod names;
 pub mod registers;
