@@ -11,6 +11,7 @@
 //! | [`verdict`] | whether a feature will work on a host, and what is missing |
 //! | [`fleet`] | hosts beside each other |
 //! | [`layout`] | structs of user APIs as data, and a judge of how one became another |
+//! | [`y2020`] | the API of 2020: what a version of it knows, and which arguments it takes |
 //! | [`names`] | enums with names in files, and files that are shipped |
 //! | [`text`] | strict reading of TOML: what is wrong, and where |
 //!
@@ -30,6 +31,7 @@ pub mod registers;
 pub mod requirement;
 mod text;
 pub mod verdict;
+pub mod y2020;
 
 pub use capability::Capability;
 pub use finding::{Cause, Finding, Profile};
