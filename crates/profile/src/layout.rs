@@ -12,7 +12,8 @@
 //!
 //! Whether a flag is needed at the end depends on what a kernel does with bytes that it does not know. With
 //! `size`, iommufd refuses them unless they are 0, so that a field which is 0 when absent needs no flag. With
-//! `argsz`, VFIO and the structs of 2020 ignore them, so that only an unknown flag can be refused.
+//! `argsz`, the structs of 2020 and all of VFIO (but binding, since 6.17) ignore them, so that only an unknown
+//! flag can be refused.
 //!
 //! | module | holds |
 //! |---|---|
