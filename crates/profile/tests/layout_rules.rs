@@ -94,13 +94,26 @@ fn extensions_and_what_they_are_made_of() {
             "`data_uptr` at the end; 24 to 32 bytes"),
         ("the end, with a flag and padding", hwpt_alloc, |l| { add(l, "fault_id", (24, 4), "__u32", "FAULT_ID_VALID"); add(l, "__reserved2", (28, 4), "__u32", "") },
             "`fault_id`, `__reserved2` at the end, with `FAULT_ID_VALID`; 24 to 32 bytes"),
+        ("the end, in another order", hwpt_alloc, |l| { add(l, "__reserved2", (28, 4), "__u32", ""); add(l, "fault_id", (24, 4), "__u32", "") },
+            "`fault_id`, `__reserved2` at the end; 24 to 32 bytes"),
+        ("the end, from padding on", || { let mut l = hwpt_alloc(); add(&mut l, "__reserved2", (24, 4), "__u32", ""); l },
+            |l| { l.fields.pop(); add(l, "data_uptr", (24, 8), "__aligned_u64", "") },
+            "`data_uptr` at the end; 28 to 32 bytes"),
+        ("an answer at the end behind argsz", attach, |l| add(l, "out_devid", (24, 4), "__u32", ""),
+            "`out_devid` at the end; 24 to 28 bytes"),
         ("the end behind argsz, with a flag", attach, |l| add(l, "pasid", (24, 4), "__u32", "ATTACH_PASID"),
             "`pasid` at the end, with `ATTACH_PASID`; 24 to 28 bytes"),
         ("padding at the end behind argsz", attach, |l| add(l, "pad", (24, 4), "__u32", ""), "`pad` at the end; 24 to 28 bytes"),
         ("an answer in padding", hwpt_alloc,
             |l| { let f = field(l, "__reserved"); (f.offset, f.size) = (17, 3); add(l, "out_max_pasid_log2", (16, 1), "__u8", "") },
             "`out_max_pasid_log2` in padding, an answer"),
+        ("an answer in padding, with a flag", hwpt_alloc,
+            |l| { l.fields.retain(|f| f.name != "__reserved"); add(l, "out_id", (16, 4), "__u32", "OUT_ID") },
+            "`out_id` in padding, with `OUT_ID`"),
         ("a second meaning with a flag", hwpt_alloc, |l| add(l, "in_id", (8, 4), "__u32", "IN_ID"), "`in_id` over `dev_id`, with `IN_ID`"),
+        ("the end, with a union before it", || { let mut l = hwpt_alloc(); add(&mut l, "in_id", (8, 4), "__u32", "IN_ID"); Layout::new(&l.name, l.size, l.fields) },
+            |l| add(l, "data_uptr", (24, 8), "__aligned_u64", ""),
+            "`data_uptr` at the end; 24 to 32 bytes"),
         ("another type of the same length", bind,
             |l| for name in ["gpgd", "hpasid"] { field(l, name).ctype = "__aligned_u64".into() }, "`__aligned_u64`: `gpgd`, `hpasid`"),
     ];
@@ -121,8 +134,53 @@ fn padding_of_the_compiler_may_get_a_name() {
         fields.extend(reserved.then(|| Field::new("__reserved", 4, 4, "__u32")));
         Layout::new("iommu_hwpt_pgfault", 16, fields)
     };
+    assert_eq!(judge(&pgfault(false), &pgfault(false)), Ok(vec![]), "and need not");
     let steps = judge(&pgfault(false), &pgfault(true)).unwrap();
     assert_eq!(steps[0].to_string(), "padding of the compiler is named `__reserved`");
+}
+
+#[test]
+fn what_the_name_of_a_field_says() {
+    #[rustfmt::skip] // one name, one line
+    let cases = [
+        // name,             padding, answer
+        ("padding",          true,    false),
+        ("padding2",         true,    false),
+        ("__reserved",       true,    false),
+        ("__reserved2",      true,    false),
+        ("reserved",         true,    false),
+        ("pad",              true,    false),
+        ("granu.padding",    true,    false),
+        ("reserved_ranges",  false,   false),
+        ("padded",           false,   false),
+        ("paddr",            false,   false),
+        ("out_devid",        false,   true),
+        ("outer",            false,   false),
+        ("vendor.out_flags", false,   true),
+    ];
+    for (name, padding, answer) in cases {
+        let field = Field::new(name, 0, 4, "__u32");
+        assert_eq!((field.is_padding(), field.is_answer()), (padding, answer), "{name}");
+    }
+}
+
+/// What tells of a field is told of its struct alone.
+#[test]
+fn fields_are_told_by_the_constants_of_their_header() {
+    let told = |mut layout: Layout, value: Option<i128>| {
+        history::tell(&mut layout, |_| value);
+        let by = layout.field("pasid").and_then(|field| field.told_by.clone());
+        (by, layout.constants)
+    };
+    let attach = || {
+        let mut layout = attach();
+        layout.fields.push(Field::new("pasid", 24, 4, "__u32"));
+        layout
+    };
+    let flag = || "VFIO_DEVICE_ATTACH_PASID".to_owned();
+    assert_eq!(told(attach(), Some(1)), (Some(flag()), vec![(flag(), 1)]));
+    assert_eq!(told(attach(), None), (Some(flag()), vec![]), "an older header");
+    assert_eq!(told(old_response(), Some(1)), (None, vec![]), "another struct with a `pasid`");
 }
 
 #[test]
@@ -146,6 +204,10 @@ fn wrong_layouts_and_the_rule_each_breaks() {
             Rule::Shrunk, "24 bytes, and had 28"),
         ("8 bytes at half of 8", old_bind, |l| { l.fields.retain(|f| f.name != "padding"); add(l, "id", (44, 8), "__u64", "ID") },
             Rule::Unaligned, "`id` is at 44, which 8 does not divide"),
+        ("4 bytes at half of 4", old_bind, |l| { l.fields.retain(|f| f.name != "padding"); add(l, "id", (46, 4), "__u32", "ID") },
+            Rule::Unaligned, "`id` is at 46, which 4 does not divide"),
+        ("2 bytes at half of 2", old_bind, |l| { l.fields.retain(|f| f.name != "padding"); add(l, "id", (45, 2), "__u16", "ID") },
+            Rule::Unaligned, "`id` is at 45, which 2 does not divide"),
         ("behind the union", bind, |l| add(l, "new_member", (72, 8), "__u64", "IOMMU_NEW_MEMBER_VAL"),
             Rule::AfterUnion, "`new_member` is at 72, behind the union"),
         ("padding behind the union", bind, |l| add(l, "padding2", (72, 8), "__u8[8]", ""),
@@ -166,6 +228,10 @@ fn wrong_layouts_and_the_rule_each_breaks() {
             Rule::WithoutFlag, "`pasid` is told by `PASID`, which is not defined"),
         ("a flag that had a meaning", bind, |l| { l.fields.retain(|f| f.name != "padding"); add(l, "id", (48, 8), "__u64", "IOMMU_SVA_GPASID_VAL") },
             Rule::OldFlag, "`id` is told by `IOMMU_SVA_GPASID_VAL`, which was there"),
+        ("a flag that had a meaning, where none is needed",
+            || { let mut l = hwpt_alloc(); l.constants.push(("NEST_PARENT".into(), 1)); l },
+            |l| add(l, "fault_id", (24, 4), "__u32", "NEST_PARENT"),
+            Rule::OldFlag, "`fault_id` is told by `NEST_PARENT`, which was there"),
         ("a hole at the end", hwpt_alloc, |l| add(l, "data_uptr", (32, 8), "__aligned_u64", ""),
             Rule::Hole, "byte 24 is in no field"),
         ("padding loses its name", bind, |l| { l.fields.retain(|f| f.name != "padding"); add(l, "id", (48, 4), "__u32", "ID") },

@@ -320,6 +320,41 @@ fn an_argument_is_as_long_as_it_says() {
     assert_eq!((info.argsz, info.addr_info().map(|addr| addr.nb_granules)), (56, Some(7)));
 }
 
+/// Only SMMUv3's format needs SMMUv3's part.
+#[test]
+fn a_table_of_another_format_needs_no_part() {
+    let mut bytes = Table.bytes(V5_10, 24, 0xff);
+    bytes[16] = 2;
+    let Ok(Argument::Table(table)) = check(Kind::Table, V5_10, 0, &bytes) else { panic!() };
+    assert_eq!((table.format, table.vendor_data.version), (2, 0), "cut at 24");
+}
+
+#[test]
+fn sizes_that_are_too_small_are_told() {
+    #[rustfmt::skip] // one size, one line
+    let cases = [
+        (Bind,     V5_5,    71, "the size is 71 bytes, and the struct needs 72"),
+        (Bind,     Patches, 3,  "the size is 3 bytes, and the version needs 4"),
+        (Bind,     Patches, 71, "the size is 71 bytes, and its version needs 72"),
+        (Bind,     V5_10,   55, "the size is 55 bytes, and what comes before `vendor` needs 56"),
+        (Domain,   V5_10,   15, "the size is 15 bytes, and what comes before `granu` needs 16"),
+        (Pasid,    V5_10,   31, "the size is 31 bytes, and granularity PASID needs 32"),
+        (Addr,     V5_10,   55, "the size is 55 bytes, and granularity ADDR needs 56"),
+        (Response, V5_10,   23, "the size is 23 bytes, and a page response needs 24"),
+        (Table,    V5_10,   31, "the size is 31 bytes, and the format of SMMUv3 needs 32"),
+    ];
+    for (what, layout, told, expected) in cases {
+        let bytes = what.bytes(layout, told, 0);
+        let bad = check(what.kind(), layout, told, &bytes).expect_err(expected);
+        assert_eq!(bad.to_string(), expected);
+    }
+    let bytes = &Bind.bytes(V5_5, 72, 0)[..9];
+    assert_eq!(
+        check(Kind::Bind, V5_5, 72, bytes).unwrap_err().to_string(),
+        "72 bytes are needed, and 9 of the program's memory can be read"
+    );
+}
+
 /// The driver of VT-d needs its part, and unbind does not.
 #[test]
 fn the_part_for_vtd() {

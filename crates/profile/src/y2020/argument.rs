@@ -228,7 +228,7 @@ fn check_old(kind: Kind, told: u32, bytes: &[u8]) -> Result<Argument> {
 fn check_bind(bytes: &[u8]) -> Result<iommu_gpasid_bind_data> {
     let union = offset_of!(iommu_gpasid_bind_data, vendor);
     let head: iommu_gpasid_bind_data = copy(bytes, union)?;
-    long_enough(head.argsz, union, "the fields before `vendor`")?;
+    long_enough(head.argsz, union, "what comes before `vendor`")?;
     let bind: iommu_gpasid_bind_data = up_to(bytes, head.argsz)?;
     only_version(bind.version, IOMMU_GPASID_BIND_VERSION_1)?;
     number("format", bind.format, 0, IOMMU_PASID_FORMAT_LAST - 1)?; // 0 is left to the driver
@@ -240,7 +240,7 @@ fn check_bind(bytes: &[u8]) -> Result<iommu_gpasid_bind_data> {
 fn check_invalidate(bytes: &[u8]) -> Result<iommu_cache_invalidate_info> {
     let union = offset_of!(iommu_cache_invalidate_info, granu);
     let head: iommu_cache_invalidate_info = copy(bytes, union)?;
-    long_enough(head.argsz, union, "the fields before `granu`")?;
+    long_enough(head.argsz, union, "what comes before `granu`")?;
     match head.granularity {
         IOMMU_INV_GRANU_PASID => {
             long_enough(
@@ -283,7 +283,7 @@ fn check_response(bytes: &[u8]) -> Result<iommu_page_response> {
 fn check_table(bytes: &[u8]) -> Result<iommu_pasid_table_config> {
     let union = offset_of!(iommu_pasid_table_config, vendor_data);
     let head: iommu_pasid_table_config = copy(bytes, union)?;
-    long_enough(head.argsz, union, "the fields before `vendor_data`")?;
+    long_enough(head.argsz, union, "what comes before `vendor_data`")?;
     only_version(head.version, PASID_TABLE_CFG_VERSION_1)?;
     if head.format == IOMMU_PASID_FORMAT_SMMUV3 {
         let end = union + size_of_val(&head.vendor_data);
