@@ -84,6 +84,16 @@ impl Function {
         self.model.get().and_then(|model| model.bar(number))
     }
 
+    /// Where the system has placed a BAR.
+    pub fn placed(&self, number: u32) -> Option<(u64, Bar)> {
+        self.bar(number).map(|bar| (address_of(self.number, number, &bar), bar))
+    }
+
+    /// Configuration space as it is when nobody has the function.
+    pub fn hardware_config(&self) -> Vec<u8> {
+        Config::new(self).0.to_vec()
+    }
+
     /// A program gets the function (`vfio_pci_core_enable`).
     pub fn enable(&self) {
         let mut config = self.config.lock();

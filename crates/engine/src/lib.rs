@@ -44,6 +44,7 @@ mod objects;
 mod pages;
 mod physical;
 mod refusal;
+mod sriov;
 mod state;
 mod sysfs;
 mod tables;
@@ -66,7 +67,7 @@ pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
 pub use pt::Rights;
 pub use refusal::Refusal;
-pub use sysfs::{Entry, Tree};
+pub use sysfs::{Cpus, Entry, Tree};
 
 use context::Context;
 use dma::Requester;
@@ -75,6 +76,7 @@ use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
 use physical::Physical;
+use sriov::Sriov;
 use vfio::{Owners, VfioFile};
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
@@ -88,6 +90,7 @@ pub struct Engine {
     pub(crate) models: Vec<Option<Arc<dyn Hardware>>>,
     /// The PCI functions that are with VFIO, by their number there.
     pub(crate) functions: Vec<Function>,
+    pub(crate) sriov: Sriov,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
     pub(crate) physical: Arc<Physical>,
@@ -96,7 +99,9 @@ pub struct Engine {
 impl Engine {
     /// A machine with a kernel, in which nothing is open.
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
-        let models = hw::models(machine, kernel);
+        let mut machine = machine.clone();
+        let sriov = Sriov::of(&mut machine);
+        let models = hw::models(&machine, kernel);
         let physical = Arc::default();
         let mut functions = Vec::new();
         for device in &machine.devices {
@@ -117,10 +122,11 @@ impl Engine {
             mock: Arc::new(Selftest { kernel }),
             functions,
             models,
+            sriov,
             owners: Mutex::default(),
             pins: Arc::default(),
             physical,
-            machine: machine.clone(),
+            machine,
         })
     }
 
@@ -177,7 +183,8 @@ impl Engine {
 
     fn open_device(self: &Arc<Self>, number: u32) -> Result<File, Refusal> {
         let index = number as usize;
-        if index >= self.functions.len() || !self.has_device_nodes() {
+        let there = |function: &Function| self.is_present(function.facts.address);
+        if !self.functions.get(index).is_some_and(there) || !self.has_device_nodes() {
             return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
         }
         Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))

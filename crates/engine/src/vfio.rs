@@ -49,6 +49,11 @@ impl Owners {
         Ok(())
     }
 
+    /// Whether a context has the device.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.bound.contains(&index)
+    }
+
     fn release(&mut self, index: usize, group: u32) {
         self.bound.remove(&index);
         if let Some((_, count)) = self.groups.get_mut(&group) {

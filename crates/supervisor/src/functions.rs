@@ -5,7 +5,7 @@ use std::io;
 use devices::catalogue::{BadDevice, Entry, Recipe, Wanted};
 use engine::Engine;
 use profile::Machine;
-use profile::machine::{Bdf, Device};
+use profile::machine::{Bdf, Device, Express};
 use thiserror::Error;
 
 /// A device cannot be in a machine.
@@ -95,6 +95,9 @@ fn first_place() -> Device {
         device: 0,
         revision: 0,
         class: 0,
+        subsystem: (0, 0),
+        express: Some(Express::Endpoint),
+        total_vfs: 0,
         group: 0,
         ats: false,
         pri: false,
