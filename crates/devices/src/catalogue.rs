@@ -5,16 +5,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Dma, Interrupts, Model};
 use thiserror::Error;
 
-use crate::{Identity, Latency, dmatest};
+use crate::{Identity, Latency, dmatest, nvme};
 
 /// Every device.
-pub const ALL: &[&Entry] = &[&dmatest::ENTRY];
+pub const ALL: &[&Entry] = &[&dmatest::ENTRY, &nvme::ENTRY];
 
 /// A kind of device.
 #[derive(Debug)]
@@ -182,6 +183,19 @@ impl Values<'_> {
         BadDevice::BadValue { device, setting, value, rule: rule.into() }
     }
 
+    /// A number.
+    pub fn number(&self, setting: &Setting, range: RangeInclusive<u64>) -> Result<u64, BadDevice> {
+        let read = number(self.text(setting)).filter(|it| range.contains(it));
+        let (first, last) = range.into_inner();
+        read.ok_or_else(|| self.bad(setting, format!("must be a number from {first} to {last}")))
+    }
+
+    /// A number of bytes.
+    pub fn bytes(&self, setting: &Setting) -> Result<u64, BadDevice> {
+        let rule = "must be a number of bytes such as 65536, 512M or 1G";
+        bytes(self.text(setting)).ok_or_else(|| self.bad(setting, rule))
+    }
+
     /// A time, or times up to one.
     pub fn latency(&self) -> Result<Latency, BadDevice> {
         let read = || {
@@ -210,6 +224,20 @@ fn time(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(number(digits)?.checked_mul(nanos)?))
 }
 
+/// A number of bytes, KiB (K), MiB (M), GiB (G) or TiB (T).
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_uppercase());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    number(digits)?.checked_mul(1 << shift)
+}
+
 /// Digits alone: no sign, no space.
 fn number(digits: &str) -> Option<u64> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -235,6 +263,12 @@ mod tests {
             ("dmatest,latency=1ms,latency=2ms",  Some("device dmatest: latency is set twice")),
             ("dmatest,latency=1",                Some("device dmatest: latency is \"1\": must be a time such as 20us, 1ms or 0..100us")),
             ("dmatest,latency=+1us",             Some("device dmatest: latency is \"+1us\": must be a time")),
+            ("nvme,size=1G,path=/a,,b,block=4096,serial=x,namespaces=3", None),
+            ("nvme,size=1g",                     Some("device nvme: size is \"1g\": must be a number of bytes")),
+            ("nvme,size=99999999999T",           Some("device nvme: size is \"99999999999T\": must be a number of bytes")),
+            ("nvme,size=1K",                     Some("device nvme: size is \"1K\": must be 4096 at least")),
+            ("nvme,namespaces=0",                Some("device nvme: namespaces is \"0\": must be a number from 1 to 256")),
+            ("nvme,block=1024",                  Some("device nvme: block is \"1024\": must be 512 or 4096")),
             ("dmatest,latency=99999999999s",     Some("device dmatest: latency is \"99999999999s\": must be a time")),
         ];
         for (text, expected) in cases {

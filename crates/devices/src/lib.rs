@@ -11,6 +11,7 @@
 //! | [`worker`] | a device's thread: what it is told to do, its way to memory, resets |
 //! | [`latency`] | how long a completion takes |
 //! | [`dmatest`] | a device for tests: any access, by script |
+//! | [`nvme`] | an NVM Express controller |
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod catalogue;
 pub mod dmatest;
 pub mod identity;
 pub mod latency;
+pub mod nvme;
 pub mod registers;
 pub mod worker;
 
