@@ -8,8 +8,8 @@ use mem::SharedFile;
 /// The device behind a VFIO function. It works in threads of its own, and nothing here may wait for the
 /// program.
 ///
-/// Accesses come as the bus brings them: of 1, 2, 4 or 8 bytes, on a multiple of their size, inside of a
-/// BAR. Whatever a program writes has some answer.
+/// Accesses come as the bus brings them: of 1, 2, 4 or 8 bytes, writes also of 64 (MOVDIR64B), on a multiple
+/// of their size, inside of a BAR. Whatever a program writes has some answer.
 pub trait Model: Send + Sync + fmt::Debug {
     /// A BAR, by its number from 0 to 5; none when the device has no such. It never changes.
     fn bar(&self, number: u32) -> Option<Bar>;

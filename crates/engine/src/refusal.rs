@@ -18,6 +18,14 @@ pub enum Refusal {
         /// The number that was asked.
         cmd: u32,
     },
+    /// The device has no such thing.
+    #[error("the device has no {what} {value:#x}")]
+    NotOffered {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which.
+        value: u64,
+    },
     /// A pointer of the caller leads to no usable memory.
     #[error("{what} is not usable memory")]
     BadAddress {
@@ -259,6 +267,12 @@ pub enum Refusal {
         /// The offset in bytes.
         offset: u64,
     },
+    /// A virtual function, or a physical one whose virtual ones are in use, wants the right token.
+    #[error("the token of the physical function is {what}")]
+    Token {
+        /// Missing or wrong.
+        what: &'static str,
+    },
     /// Executable mappings are refused.
     #[error("the region cannot be mapped executable")]
     NotExecutable,
@@ -277,7 +291,7 @@ impl Refusal {
     #[rustfmt::skip] // one reason, one line
     pub fn errno(&self) -> Errno {
         match self {
-            Self::UnknownCommand { .. }                    => Errno::ENOTTY,
+            Self::UnknownCommand { .. } | Self::NotOffered { .. } => Errno::ENOTTY,
             Self::BadAddress { .. } | Self::NotPinnable    => Errno::EFAULT,
             Self::TooShort { .. } | Self::Invalid { .. }
                 | Self::Unfit { .. } | Self::ReadOnly { .. } | Self::NotBound | Self::WrongKind { .. }                   => Errno::EINVAL,
@@ -304,6 +318,7 @@ impl Refusal {
             Self::NoWholeRecords { .. }                    => Errno::ESPIPE,
             Self::NoRegion { .. }                          => Errno::ENXIO,
             Self::OutOfRange { .. }                        => Errno::ERANGE,
+            Self::Token { .. }                             => Errno::EACCES,
         }
     }
 

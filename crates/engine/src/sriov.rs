@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use profile::Machine;
 use profile::machine::{Bdf, Device};
 
+use crate::function::{Function, Token};
 use crate::{Engine, Refusal};
 
 /// From the address of the physical function to that of the first virtual one.
@@ -108,12 +109,40 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a program has a virtual function of a physical one.
     fn has_user_of_virtual(&self, physical: Bdf) -> bool {
-        let owners = self.owners.lock();
-        let functions = self.functions.iter().enumerate();
-        let mut virtuals = functions
-            .filter(|(_, function)| self.sriov.physical(function.facts.address) == Some(physical));
-        virtuals.any(|(index, _)| owners.has(index))
+        let of = |function: &Function| self.sriov.physical(function.facts.address);
+        self.functions.iter().any(|it| it.is_held() && of(it) == Some(physical))
+    }
+
+    /// Whether a program may have a function with this token (`vfio_pci_validate_vf_token`). A physical
+    /// function takes any while no virtual one is in use.
+    pub(crate) fn match_token(&self, index: usize, token: Option<Token>) -> Result<(), Refusal> {
+        let function = &self.functions[index];
+        let address = function.facts.address;
+        let of_physical = |holder: &Function| match token {
+            None => Err(Refusal::Token { what: "missing" }),
+            Some(token) if holder.has_token(&token) => Ok(()),
+            Some(_) => Err(Refusal::Token { what: "another" }),
+        };
+        if let Some(physical) = self.sriov.physical(address) {
+            let mut functions = self.functions.iter();
+            // a virtual function of VFIO has its physical one there, too
+            let holder = functions.find(|it| it.facts.address == physical);
+            return of_physical(holder.unwrap_or(function));
+        }
+        match token {
+            _ if self.virtual_functions(address).is_none() => match token {
+                None => Ok(()),
+                Some(_) => Err(Refusal::Unfit { rule: "the device takes no token" }),
+            },
+            _ if self.has_user_of_virtual(address) => of_physical(function),
+            None => Ok(()),
+            Some(token) => {
+                function.set_token(token);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -180,9 +209,50 @@ mod tests {
             assert_eq!(engine.virtual_functions(physical), Some(count), "{number}");
             assert_eq!(seen(), usize::from(count), "{number}");
         }
+        engine.functions[1].enable();
+        let refused = engine.set_virtual_functions(physical, 0).unwrap_err();
+        assert_eq!(refused.errno(), Errno::EBUSY);
+        engine.functions[1].disable();
+        assert_eq!(engine.set_virtual_functions(physical, 0), Ok(()));
         let other = virtual_address(physical, 0).unwrap();
         assert_eq!(engine.virtual_functions(other), None);
         let refused = engine.set_virtual_functions(other, 0).unwrap_err();
         assert_eq!(refused.errno(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn tokens() {
+        let engine = Engine::new(&machine(1), profile::Kernel::newest());
+        let (one, two) = (Some([1; 16]), Some([2; 16]));
+        let (physical, virtual_one) = (0, 1);
+        let in_use = |held| match held {
+            true => engine.functions[virtual_one].enable(),
+            false => engine.functions[virtual_one].disable(),
+        };
+        #[rustfmt::skip] // in order, one a line: the function, a token, whether the virtual one is in use, errno
+        let calls = [
+            // nobody knows the first token
+            (virtual_one, None, false, Err(Errno::EACCES)),
+            (virtual_one, one,  false, Err(Errno::EACCES)),
+            (physical,    None, false, Ok(())),
+            (virtual_one, one,  false, Err(Errno::EACCES)),
+            (physical,    one,  false, Ok(())),
+            (virtual_one, None, false, Err(Errno::EACCES)),
+            (virtual_one, two,  false, Err(Errno::EACCES)),
+            (virtual_one, one,  false, Ok(())),
+            (physical,    two,  true,  Err(Errno::EACCES)),
+            (physical,    None, true,  Err(Errno::EACCES)),
+            (physical,    one,  true,  Ok(())),
+            (physical,    two,  false, Ok(())),
+            (virtual_one, one,  false, Err(Errno::EACCES)),
+        ];
+        for (number, (index, token, held, expected)) in calls.into_iter().enumerate() {
+            in_use(held);
+            let done = engine.match_token(index, token).map_err(|refusal| refusal.errno());
+            assert_eq!(done, expected, "call {number}");
+        }
+        let others = Engine::new(&machine(0), profile::Kernel::newest());
+        assert_eq!(others.match_token(0, None), Ok(()));
+        assert_eq!(others.match_token(0, one).map_err(|it| it.errno()), Err(Errno::EINVAL));
     }
 }

@@ -318,7 +318,7 @@ pub enum NoMachine {
     Bad(#[from] BadFile),
 }
 
-shipped!("machines": "spr" "icx" "grace" "genoa" "riscv" "none" "selftest");
+shipped!("machines": "spr" "icx" "grace" "genoa" "riscv" "q35" "none" "selftest");
 
 static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
     FILES.iter().map(|file| file.parse(read).expect("profiles/machines is tested")).collect()
