@@ -12,10 +12,10 @@ use std::time::Duration;
 use engine::{Dma, Interrupts, Model};
 use thiserror::Error;
 
-use crate::{Identity, Latency, dmatest, nvme};
+use crate::{Identity, Latency, dmatest, dsa, igb, ioat, nvme};
 
 /// Every device.
-pub const ALL: &[&Entry] = &[&dmatest::ENTRY, &nvme::ENTRY];
+pub const ALL: &[&Entry] = &[&dmatest::ENTRY, &nvme::ENTRY, &ioat::ENTRY, &dsa::ENTRY, &igb::ENTRY];
 
 /// A kind of device.
 #[derive(Debug)]
@@ -196,6 +196,26 @@ impl Values<'_> {
         bytes(self.text(setting)).ok_or_else(|| self.bad(setting, rule))
     }
 
+    /// log2 of a number of bytes.
+    pub fn order(&self, setting: &Setting, range: RangeInclusive<u32>) -> Result<u8, BadDevice> {
+        let bytes = self.bytes(setting)?;
+        let order = bytes.trailing_zeros();
+        if !bytes.is_power_of_two() || !range.contains(&order) {
+            let (first, last) = (1u64 << range.start(), 1u64 << range.end());
+            return Err(self.bad(setting, format!("must be a power of two from {first} to {last}")));
+        }
+        Ok(order as u8)
+    }
+
+    /// Whether something is on.
+    pub fn is_on(&self, setting: &Setting) -> Result<bool, BadDevice> {
+        match self.text(setting) {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(self.bad(setting, "must be on or off")),
+        }
+    }
+
     /// A time, or times up to one.
     pub fn latency(&self) -> Result<Latency, BadDevice> {
         let read = || {
@@ -269,6 +289,14 @@ mod tests {
             ("nvme,size=1K",                     Some("device nvme: size is \"1K\": must be 4096 at least")),
             ("nvme,namespaces=0",                Some("device nvme: namespaces is \"0\": must be a number from 1 to 256")),
             ("nvme,block=1024",                  Some("device nvme: block is \"1024\": must be 512 or 4096")),
+            ("ioat,version=3.4,transfer=4K,latency=1us", None),
+            ("ioat,version=3.5",                 Some("device ioat: version is \"3.5\": must be 3.3 or 3.4")),
+            ("ioat,transfer=2M",                 Some("device ioat: transfer is \"2M\": must be a power of two from 4096 to 1048576")),
+            ("dsa,queues=2,transfer=2G,page-requests=off,handles=on", None),
+            ("dsa,transfer=5000",                Some("device dsa: transfer is \"5000\": must be a power of two from 4096 to 2147483648")),
+            ("dsa,queues=9",                     Some("device dsa: queues is \"9\": must be a number from 1 to 8")),
+            ("dsa,handles=1",                    Some("device dsa: handles is \"1\": must be on or off")),
+            ("igb,latency=0..5us",               None),
             ("dmatest,latency=99999999999s",     Some("device dmatest: latency is \"99999999999s\": must be a time")),
         ];
         for (text, expected) in cases {

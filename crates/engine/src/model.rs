@@ -8,8 +8,9 @@ use mem::SharedFile;
 /// The device behind a VFIO function. It works in threads of its own, and nothing here may wait for the
 /// program.
 ///
-/// Accesses come as the bus brings them: of 1, 2, 4 or 8 bytes, writes also of 64 (MOVDIR64B), on a multiple
-/// of their size, inside of a BAR. Whatever a program writes has some answer.
+/// Accesses come as the bus brings them: of 1, 2, 4 or 8 bytes, and writes of 64 as well, on a multiple of
+/// their size, inside of a BAR. A write of 64 bytes is one store of a processor (`MOVDIR64B`). Whatever a
+/// program writes has some answer.
 pub trait Model: Send + Sync + fmt::Debug {
     /// A BAR, by its number from 0 to 5; none when the device has no such. It never changes.
     fn bar(&self, number: u32) -> Option<Bar>;
@@ -31,6 +32,13 @@ pub trait Model: Send + Sync + fmt::Debug {
 
     /// Writes registers.
     fn write(&self, bar: u32, offset: u64, from: &[u8]);
+
+    /// Takes a command of 64 bytes whose sender asks whether it was accepted (`ENQCMD`, a deferrable memory
+    /// write of PCI): false has it sent again. `offset` is a multiple of 64. A device without such commands
+    /// takes none.
+    fn enqueue(&self, _bar: u32, _offset: u64, _command: &[u8; 64]) -> bool {
+        false
+    }
 
     /// Whether the device may reach memory (PCI's bus master enable). It may not before it is told so;
     /// when it is told that it may not, it does not from then on.
