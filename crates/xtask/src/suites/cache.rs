@@ -58,5 +58,5 @@ pub fn compiler() -> Result<String> {
 
 /// Unpacks a Debian package.
 pub fn unpack(package: &Path, into: &Path) -> Result {
-    process::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(into))
+    process::read(Command::new("dpkg-deb").arg("--extract").arg(package).arg(into)).map(drop)
 }

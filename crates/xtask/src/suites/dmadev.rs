@@ -76,10 +76,10 @@ const LOST: Expected = Expected::Fails("unexpected number of completions receive
 
 #[rustfmt::skip] // one run, one line
 const ROWS: &[Row] = &[
-    Row { device: "ioat,latency=1us",   driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
-    Row { device: "ioat,latency=20us",  driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
-    Row { device: "ioat,latency=100us", driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
-    Row { device: "ioat,latency=0",     driver: "librte_dma_ioat.so.23", expected: LOST },
+    Row { device: "ioat,version=3.4,latency=1us",   driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=20us",  driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=100us", driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=0",     driver: "librte_dma_ioat.so.23", expected: LOST },
     Row { device: "dsa,latency=1us",    driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
     Row { device: "dsa,latency=20us",   driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
     Row { device: "dsa,latency=100us",  driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
@@ -87,7 +87,7 @@ const ROWS: &[Row] = &[
 
 /// The program and its libraries, downloaded now when they are not in the cache.
 pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {
-    let key = (include_str!("dmadev.rs"), include_str!("debs.rs"));
+    let key = (LIBRARIES, OTHERS, PROGRAM, LIBRARY_FOLDERS, DRIVER_FOLDER);
     Kept::new(workspace, &format!("dpdk-{VERSION}"), key).get(|scratch| {
         let mut packages = vec![format!("dpdk-dev={VERSION}")];
         packages.extend(LIBRARIES.iter().map(|name| {
