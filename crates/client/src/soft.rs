@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use engine::{Caller, Engine, Entry, File, Node, Refusal, Tree, Trigger};
+use engine::{Caller, Cpus, Engine, Entry, File, Node, Refusal, Tree, Trigger};
 use mem::process::{Process, SharedObjects, is_pinnable_memory};
 use mem::{AddressSpace, EventFd, ObjectKey, SharedFile};
 use parking_lot::Mutex;
@@ -49,7 +49,7 @@ impl Soft {
         let process = Process::open(rustix::process::getpid(), Arc::new(Objects::default()))?;
         let process = Arc::new(process);
         Ok(Arc::new(Self {
-            sysfs: engine.sysfs(),
+            sysfs: engine.sysfs(&Cpus::new("0")),
             engine,
             memory: Arc::clone(&process) as _,
             process,

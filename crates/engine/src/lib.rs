@@ -44,6 +44,7 @@ mod objects;
 mod pages;
 mod physical;
 mod refusal;
+mod sriov;
 mod state;
 mod sysfs;
 mod tables;
@@ -68,7 +69,7 @@ pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
 pub use pt::Rights;
 pub use refusal::Refusal;
-pub use sysfs::{Entry, Tree};
+pub use sysfs::{Cpus, Entry, Tree};
 
 use context::Context;
 use dma::Requester;
@@ -77,6 +78,7 @@ use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
 use physical::Physical;
+use sriov::Sriov;
 use task::Task;
 use vfio::container::Container;
 use vfio::group::{Group, GroupFile};
@@ -97,6 +99,7 @@ pub struct Engine {
     /// The IOMMU groups of those, by their numbers.
     pub(crate) groups: BTreeMap<u32, Group>,
     pub(crate) bars: Bars,
+    pub(crate) sriov: Sriov,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
     pub(crate) physical: Arc<Physical>,
@@ -105,7 +108,9 @@ pub struct Engine {
 impl Engine {
     /// A machine with a kernel, in which nothing is open.
     pub fn new(machine: &Machine, kernel: &'static Kernel) -> Arc<Self> {
-        let models = hw::models(machine, kernel);
+        let mut machine = machine.clone();
+        let sriov = Sriov::of(&mut machine);
+        let models = hw::models(&machine, kernel);
         let physical = Arc::default();
         let mut functions = Vec::new();
         for device in &machine.devices {
@@ -115,7 +120,7 @@ impl Engine {
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
                 let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
-                let platform = platform_of(machine, &machine.iommus[index], kernel);
+                let platform = platform_of(&machine, &machine.iommus[index], kernel);
                 let facts = Arc::new(device.clone());
                 let number = functions.len();
                 functions.push(Function::new(number, facts, Arc::clone(hw), platform, requester));
@@ -128,10 +133,11 @@ impl Engine {
             functions,
             bars: Bars::default(),
             models,
+            sriov,
             owners: Mutex::default(),
             pins: Arc::default(),
             physical,
-            machine: machine.clone(),
+            machine,
         })
     }
 
@@ -204,7 +210,8 @@ impl Engine {
 
     fn open_device(self: &Arc<Self>, number: u32) -> Result<File, Refusal> {
         let index = number as usize;
-        if index >= self.functions.len() || !self.has_device_nodes() {
+        let there = |function: &Function| self.is_present(function.facts.address);
+        if !self.functions.get(index).is_some_and(there) || !self.has_device_nodes() {
             return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
         }
         Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))

@@ -273,6 +273,12 @@ pub enum Refusal {
         /// The offset in bytes.
         offset: u64,
     },
+    /// A virtual function, or a physical one whose virtual ones are in use, wants the right token.
+    #[error("the token of the physical function is {what}")]
+    Token {
+        /// Missing or wrong.
+        what: &'static str,
+    },
     /// Executable mappings are refused.
     #[error("the region cannot be mapped executable")]
     NotExecutable,
@@ -319,6 +325,7 @@ impl Refusal {
             Self::NoWholeRecords { .. }                    => Errno::ESPIPE,
             Self::NoRegion { .. }                          => Errno::ENXIO,
             Self::OutOfRange { .. }                        => Errno::ERANGE,
+            Self::Token { .. }                             => Errno::EACCES,
         }
     }
 

@@ -275,27 +275,24 @@ impl VfioFile {
         check_flags(request.flags, VFIO_DEVICE_BIND_FLAG_TOKEN).map(|()| request)
     }
 
-    /// A physical function takes any token while no virtual one is in use; other functions have none
-    /// (`vfio_df_check_token`, `vfio_pci_core_match_token_uuid`).
+    /// `vfio_df_check_token`
     fn check_token(
         &self,
         caller: &dyn Caller,
         request: &vfio_device_bind_iommufd,
     ) -> Result<(), Refusal> {
-        let kernel = self.engine.kernel;
-        if !kernel.has(Quirk::VfioBindToken) || request.flags & VFIO_DEVICE_BIND_FLAG_TOKEN == 0 {
+        if !self.engine.kernel.has(Quirk::VfioBindToken) {
             return Ok(());
+        }
+        if request.flags & VFIO_DEVICE_BIND_FLAG_TOKEN == 0 {
+            return self.engine.match_token(self.index, None);
         }
         let mut token = [0; 16];
         caller
             .memory()
             .read(request.token_uuid_ptr, &mut token)
             .map_err(Refusal::bad("token_uuid_ptr"))?;
-        if self.function().facts.total_vfs > 0 {
-            return Ok(());
-        }
-        let rule = "the device takes no token";
-        Err(Refusal::Invalid { field: "flags", value: request.flags.into(), rule })
+        self.engine.match_token(self.index, Some(token))
     }
 }
 

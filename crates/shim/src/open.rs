@@ -1,13 +1,14 @@
 //! `open` and its family.
 
-use core::ffi::{c_char, c_int, c_uint};
+use core::ffi::{CStr, c_char, c_int, c_uint};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags};
 use wire::message::{Node, Operation};
+use wire::path;
 
 use crate::call::Call;
 use crate::name::{Meaning, Room, meaning};
-use crate::run::Run;
+use crate::run::{self, Run};
 use crate::sys::{self, Raw, to_int};
 
 /// `openat(2)` for the program.
@@ -22,8 +23,8 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
             Some(result) => return result,
             None => name,
         },
-        Meaning::Redirected(_, Some(tree)) if tree.is_fixed() && writes(flags) => {
-            return sys::failure(libc::EACCES);
+        Meaning::Redirected(there, Some(tree)) if tree.is_fixed() && writes(flags) => {
+            return open_attribute(there, flags).unwrap_or(sys::failure(libc::EACCES));
         }
         Meaning::Redirected(there, _) => there.as_ptr(),
         Meaning::Native => name,
@@ -31,6 +32,15 @@ pub(crate) unsafe fn open_at(dirfd: c_int, name: *const c_char, flags: c_int, mo
     let arguments = [dirfd as usize, name as usize, flags as usize, mode as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     unsafe { sys::raw(libc::SYS_openat, arguments) }
+}
+
+/// Opens a file of `/sys` that takes what is written to it; none where there is no such.
+fn open_attribute(there: &CStr, flags: c_int) -> Option<Raw> {
+    let node = path::virtual_functions(there.to_bytes())?;
+    if rustix::fs::access(there, Access::EXISTS).is_err() {
+        return None;
+    }
+    open_node(run::current()?, node, flags)
 }
 
 /// Whether a file is opened, or made, to be written.

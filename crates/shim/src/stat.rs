@@ -25,7 +25,7 @@ fn facts(node: Node) -> Option<Facts> {
         Node::VfioContainer => (MISC, 196, 0o666),
         Node::VfioGroup(number) => (VFIO_GROUP_MAJOR, number, 0o600),
         Node::VfioDevice(number) => (VFIO_MAJOR, number, 0o600),
-        Node::FailNth(_) | Node::Status(_) => return None,
+        Node::FailNth(_) | Node::Status(_) | Node::VirtualFunctions(_) => return None,
     };
     Some(Facts { major, minor, mode: libc::S_IFCHR | permissions })
 }

@@ -19,6 +19,8 @@ use crate::trouble::Doing;
 
 /// The locked file.
 const LOCK: &str = "lock";
+/// A file that is being written, before it has its name.
+const NEW: &str = "new";
 /// How the names begin.
 const PREFIX: &str = "softiommu-";
 /// A directory younger than this may be one whose supervisor has not locked it yet.
@@ -104,13 +106,29 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes a file that nobody writes to, and the folders that it is in.
-    pub(crate) fn read_only(&self, name: &str, text: &str) -> Result<(), Trouble> {
+    /// Makes a file that nobody writes to, or makes it anew, and the folders that it is in. Who has the old
+    /// one open reads the old one.
+    pub(crate) fn read_only(&self, name: &str, bytes: &[u8]) -> Result<(), Trouble> {
         self.folder(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
-        let path = self.file(name);
-        fs::write(&path, text)
-            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o444)))
+        let (path, new) = (self.file(name), self.file(NEW));
+        fs::write(&new, bytes)
+            .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o444)))
+            .and_then(|()| fs::rename(&new, &path))
             .doing("writing to the run directory")
+    }
+
+    /// Makes a file of a size that nobody opens, and the folders that it is in.
+    pub(crate) fn closed(&self, name: &str, size: u64) -> Result<(), Trouble> {
+        self.folder(name.rsplit_once('/').map_or("", |(folder, _)| folder))?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o0).open(self.file(name));
+        file.and_then(|file| file.set_len(size)).doing("writing to the run directory")
+    }
+
+    /// Removes a file or an empty folder. What cannot be removed goes with the directory.
+    pub(crate) fn remove(&self, name: &str) {
+        let path = self.file(name);
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
     }
 
     /// Makes a symbolic link, and the folders that it is in.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use engine::File;
 use mem::process::Process;
 use mem::{AddressSpace, SharedFile};
+use profile::machine::Bdf;
 use rustix::fs::{Mode, OFlags};
 use uapi::Errno;
 use wire::message::{Answer, Buffer, Node, Operation, Request, TRAPPED, Task as Named};
@@ -61,6 +62,7 @@ impl Task<'_> {
         let answer = match &file.kind {
             Kind::Engine(engine) => self.on_engine(&mut caller, engine, operation),
             Kind::FailNth(thread, _) => self.on_fail_nth(&file, *thread, operation),
+            Kind::VirtualFunctions(physical) => self.on_virtual_functions(*physical, operation),
         };
         self.shared.files.settle();
         let accounts = self.space.accounts();
@@ -81,6 +83,7 @@ impl Task<'_> {
             Node::VfioDevice(number) => self.open_engine(caller, engine::Node::VfioDevice(number)),
             Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
             Node::Status(named) => return self.open_status(named, pid),
+            Node::VirtualFunctions(address) => self.open_virtual_functions(caller, address),
         };
         match result {
             Ok(()) => (Answer::done(0), caller.outgoing.take()),
@@ -100,6 +103,14 @@ impl Task<'_> {
             return Err(Errno::ENOENT);
         }
         caller.send(Kind::FailNth(thread, Default::default())).map(drop)
+    }
+
+    fn open_virtual_functions(&self, caller: &mut Remote<'_>, address: u32) -> Result<(), Errno> {
+        let [bus, rest] = (address as u16).to_be_bytes();
+        let segment = (address >> 16) as u16;
+        let physical = Bdf { segment, bus, device: rest >> 3, function: rest & 7 };
+        self.shared.engine.virtual_functions(physical).ok_or(Errno::ENOENT)?;
+        caller.send(Kind::VirtualFunctions(physical)).map(drop)
     }
 
     /// The charged copy of a process's `status`; the kernel's own where nobody is charged.
@@ -207,6 +218,38 @@ impl Task<'_> {
             }
         }
         Answer::done(total)
+    }
+
+    /// `sriov_numvfs_show` and `sriov_numvfs_store`, as a file of sysfs calls them: in one piece.
+    fn on_virtual_functions(&self, physical: Bdf, operation: Operation) -> Answer {
+        match operation {
+            Operation::Read { buffer: Buffer::Plain { va, count }, at } => {
+                let number = self.shared.engine.virtual_functions(physical).unwrap_or(0);
+                let text = format!("{number}\n");
+                let start = text.len().min(at.unwrap_or(0) as usize);
+                let end = text.len().min(start.saturating_add(count as usize));
+                match self.space.write(va, &text.as_bytes()[start..end]) {
+                    Ok(()) => Answer::done((end - start) as i64),
+                    Err(_) => refused(Errno::EFAULT),
+                }
+            }
+            Operation::Write { buffer: Buffer::Plain { va, count }, .. } => {
+                let mut text = [0; 16];
+                let length = (count as usize).min(text.len());
+                if self.space.read(va, &mut text[..length]).is_err() {
+                    return refused(Errno::EFAULT);
+                }
+                let number =
+                    failnth::parse(&text[..length]).ok().and_then(|it| u16::try_from(it).ok());
+                let Some(number) = number else { return refused(Errno::EINVAL) };
+                match self.shared.set_virtual_functions(physical, number) {
+                    Ok(()) => Answer::done(count as i64),
+                    Err(errno) => refused(errno),
+                }
+            }
+            Operation::Ioctl { .. } => refused(Errno::ENOTTY),
+            _ => refused(Errno::EINVAL),
+        }
     }
 
     fn on_fail_nth(&self, file: &OpenFile, thread: Thread, operation: Operation) -> Answer {

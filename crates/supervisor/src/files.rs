@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::File;
 use parking_lot::Mutex;
+use profile::machine::Bdf;
 use rustix::event::epoll;
 use rustix::net::sockopt::socket_cookie;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Engine(File),
     /// `fail-nth` of a thread, and the position in it.
     FailNth(Thread, Mutex<u64>),
+    /// `sriov_numvfs` of a PCI function.
+    VirtualFunctions(Bdf),
 }
 
 /// An open file.
@@ -80,7 +83,7 @@ impl Files {
         let ours = Arc::new(ours);
         let idle = match &kind {
             Kind::Engine(file) => file.idle_readiness(),
-            Kind::FailNth(..) => (true, true),
+            Kind::FailNth(..) | Kind::VirtualFunctions(_) => (true, true),
         };
         let readiness =
             Arc::new(Readiness::new(Arc::clone(&ours), &theirs, idle, Arc::clone(&self.unsettled)));
@@ -154,7 +157,7 @@ impl Files {
             .iter()
             .filter_map(|file| match &file.kind {
                 Kind::Engine(file) => Some(file.describe()),
-                Kind::FailNth(..) => None,
+                Kind::FailNth(..) | Kind::VirtualFunctions(_) => None,
             })
             .collect();
         lines.sort();

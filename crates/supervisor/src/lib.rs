@@ -47,6 +47,7 @@ mod server;
 mod status;
 mod sys;
 mod trouble;
+mod visible;
 
 use std::ffi::OsString;
 

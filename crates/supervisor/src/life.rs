@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine::{Engine, Entry};
+use engine::Engine;
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
@@ -21,6 +21,7 @@ use crate::page::Page;
 use crate::server::{self, Shared};
 use crate::sys::{self, SignalSet};
 use crate::trouble::Doing;
+use crate::visible::Visible;
 use crate::{Ending, Options, Trouble, functions, processes, program};
 
 /// Signals that are passed on to the program.
@@ -52,7 +53,7 @@ const KILL_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let machine = &options.machine;
     let program = program::find(&options.program)?;
-    let directory = Directory::new()?;
+    let directory = Arc::new(Directory::new()?);
     let mut features = if machine.test_command { wire::page::SELFTEST } else { 0 };
     if !machine.devices.is_empty() {
         features |= wire::page::DEVICES;
@@ -65,16 +66,18 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     }
     let engine = Engine::new(machine, options.kernel);
     let recipes = functions::recipes(machine, &engine)?;
-    make_sys_tree(&directory, &engine)?;
     make_proc_tree(&directory, &release)?;
     let socket = listen_at(&directory.file(wire::SOCKET))?;
     let files = Files::new(Arc::clone(&page))?;
-    let shared = Arc::new(Shared::new(engine, files, page));
 
     sys::default_sigchld();
     let signals: Vec<_> = PASSED_ON.iter().copied().chain([libc::SIGCHLD]).collect();
     let signals = SignalSet::of(&signals);
     let blocked = signals.block();
+    functions::plug(&engine, recipes).doing("starting a thread")?;
+    // the devices say what is in it
+    let visible = Visible::new(&directory, &engine)?;
+    let shared = Arc::new(Shared::new(engine, files, page, visible));
     let events = signals.descriptor().doing("waiting for signals")?;
     let limit = raise_descriptor_limit();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -95,7 +98,6 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
             eprintln!("softiommu: /dev/vfio/devices/vfio{number} is {address}: {model}");
         }
     }
-    functions::plug(&shared.engine, recipes).doing("starting a thread")?;
     {
         let shared = Arc::clone(&shared);
         thread::Builder::new()
@@ -237,33 +239,17 @@ fn make_debug_tree(directory: &Directory) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Writes the machine's part of `/sys`, and the names of its device nodes.
-fn make_sys_tree(directory: &Directory, engine: &Engine) -> Result<(), Trouble> {
-    for node in engine.device_nodes() {
-        directory.read_only(&format!("{}/{node}", wire::DEV_TREE), "")?;
-    }
-    for (path, entry) in engine.sysfs() {
-        let name = format!("{}/{path}", wire::SYS_TREE);
-        match entry {
-            Entry::Folder => directory.folder(&name)?,
-            Entry::Text(text) => directory.read_only(&name, &text)?,
-            Entry::Link(to) => directory.link(&name, &to)?,
-        }
-    }
-    Ok(())
-}
-
 /// Writes the files of `/proc` that tell the kernel's release.
 fn make_proc_tree(directory: &Directory, release: &str) -> Result<(), Trouble> {
     let name = |file: &str| format!("{}/{file}", wire::PROC_TREE);
-    directory.read_only(&name("sys/kernel/osrelease"), &format!("{release}\n"))?;
+    directory.read_only(&name("sys/kernel/osrelease"), format!("{release}\n").as_bytes())?;
     // "Linux version RELEASE (..) #1 .."; a host that does not tell has no such file in the run either
     let Ok(version) = fs::read_to_string("/proc/version") else { return Ok(()) };
     let mut words: Vec<_> = version.split(' ').collect();
     if let Some(word) = words.get_mut(2) {
         *word = release;
     }
-    directory.read_only(&name("version"), &words.join(" "))
+    directory.read_only(&name("version"), words.join(" ").as_bytes())
 }
 
 /// The shim before whatever is preloaded already.

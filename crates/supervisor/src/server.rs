@@ -11,6 +11,7 @@ use engine::{Engine, Refusal};
 use mem::AddressSpace;
 use mem::process::Process;
 use parking_lot::Mutex;
+use profile::machine::Bdf;
 use rustix::io::Errno as OsErrno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -25,6 +26,7 @@ use crate::failnth::FailNth;
 use crate::files::Files;
 use crate::objects::Objects;
 use crate::page::Page;
+use crate::visible::Visible;
 use crate::{dispatch, processes};
 
 /// How often a request is looked for before the thread sleeps: waking a sleeping processor of a
@@ -39,19 +41,35 @@ pub(crate) struct Shared {
     pub(crate) objects: Arc<Objects>,
     pub(crate) failnth: FailNth,
     pub(crate) page: Arc<Page>,
+    visible: Mutex<Visible>,
     spaces: Mutex<HashMap<(Pid, u64), Weak<Process>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Arc<Engine>, files: Files, page: Arc<Page>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        files: Files,
+        page: Arc<Page>,
+        visible: Visible,
+    ) -> Self {
         Self {
             engine,
             files,
             objects: Arc::default(),
             failnth: FailNth::default(),
             page,
+            visible: Mutex::new(visible),
             spaces: Mutex::default(),
         }
+    }
+
+    /// Gives a PCI function another number of virtual ones, which show when it returns.
+    pub(crate) fn set_virtual_functions(&self, physical: Bdf, number: u16) -> Result<(), Errno> {
+        let mut visible = self.visible.lock();
+        // a file that is closed by now does not keep them
+        self.files.release_closed();
+        self.engine.set_virtual_functions(physical, number).map_err(|refusal| refusal.errno())?;
+        visible.update(&self.engine).map_err(|_| Errno::ENOSPC)
     }
 
     /// The address space of a program image: the same for all its connections.

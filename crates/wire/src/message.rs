@@ -101,6 +101,9 @@ pub enum Node {
     FailNth(Task),
     /// `/proc/PID/status` with what softiommu has pinned
     Status(Task),
+    /// `sriov_numvfs` of a PCI function, to be written: segment, bus, device and function in 16, 8, 5 and 3
+    /// bits.
+    VirtualFunctions(u32),
 }
 
 /// Where a transfer takes its bytes from, or puts them.
@@ -229,6 +232,7 @@ impl Request {
                 3 => Node::Status(task(b, c)?),
                 4 => Node::VfioDevice(u32::try_from(b).ok()?),
                 5 => Node::VfioGroup(u32::try_from(b).ok()?),
+                6 => Node::VirtualFunctions(u32::try_from(b).ok()?),
                 _ => return None,
             }),
             2 => Operation::Ioctl { cmd: u32::try_from(a).ok()?, arg: b },
@@ -262,6 +266,7 @@ impl Operation {
             Self::Open(Node::VfioGroup(number)) => (1, [5, number.into(), 0, 0]),
             Self::Open(Node::FailNth(t)) => (1, [2, number(t.pid), number(t.tid), 0]),
             Self::Open(Node::Status(t)) => (1, [3, number(t.pid), number(t.tid), 0]),
+            Self::Open(Node::VirtualFunctions(address)) => (1, [6, address.into(), 0, 0]),
             Self::Ioctl { cmd, arg } => (2, [cmd.into(), arg, 0, 0]),
             Self::Read { buffer, at } => (3, buffer.encode(at)),
             Self::Write { buffer, at } => (4, buffer.encode(at)),
@@ -351,6 +356,7 @@ mod tests {
             Operation::Open(Node::VfioGroup(u32::MAX)),
             Operation::Open(Node::FailNth(task)),
             Operation::Open(Node::Status(Task { pid: Some(u32::MAX), tid: None })),
+            Operation::Open(Node::VirtualFunctions(u32::MAX)),
             Operation::Ioctl { cmd: 0x3b81, arg: u64::MAX },
             Operation::Read { buffer: plain, at: None },
             Operation::Read { buffer: vector, at: Some(0) },
@@ -379,7 +385,7 @@ mod tests {
             assert_eq!(request.operation(), None);
         }
         let mut request = Request::new(Operation::Open(Node::Iommu), 0, None);
-        request.arguments[0] = 6;
+        request.arguments[0] = 7;
         assert_eq!(request.operation(), None);
         let mut request = Request::new(Operation::Ioctl { cmd: 0, arg: 0 }, 0, None);
         request.arguments[0] = 1 << 32;

@@ -26,6 +26,7 @@ pub fn is_candidate(path: &[u8]) -> bool {
         matches!(name, b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
             || matches!(name, b"osrelease" | b"version")
             || matches!(name, b"vfio-dev" | b"vfio-pci" | b"iommu_groups" | b"iommu_group")
+            || matches!(name, b"iommufd" | b"vfio_iommu_type1" | b"vfio_pci")
             || name.strip_prefix(b"vfio").is_some_and(|rest| number(rest).is_some())
     })
 }
@@ -110,6 +111,23 @@ fn in_proc(path: &[u8]) -> Option<Node> {
     }
 }
 
+/// The file of a PCI function that takes the number of its virtual functions, by a name that ends with the
+/// function's folder and its own: `/..../0000:6a:01.0/sriov_numvfs`.
+pub fn virtual_functions(path: &[u8]) -> Option<Node> {
+    let folder = path.strip_suffix(b"/sriov_numvfs")?;
+    let name = folder.rsplit(|&b| b == b'/').next()?;
+    let field = |from: usize, length: usize| {
+        let digits = core::str::from_utf8(name.get(from..from + length)?).ok()?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        plain.then(|| u32::from_str_radix(digits, 16).ok())?
+    };
+    let (segment, bus, device, function) =
+        (field(0, 4)?, field(5, 2)?, field(8, 2)?, field(11, 1)?);
+    let separators = [name.get(4)?, name.get(7)?, name.get(10)?] == [&b':', &b':', &b'.'];
+    let plain = name.len() == 12 && separators && device < 32 && function < 8;
+    plain.then_some(Node::VirtualFunctions(segment << 16 | bus << 8 | device << 3 | function))
+}
+
 fn number(name: &[u8]) -> Option<u32> {
     let text = core::str::from_utf8(name).ok()?;
     let canonical = !text.starts_with('0') || text == "0";
@@ -147,6 +165,10 @@ impl Plain {
             return PROC_FILES.contains(&path).then_some((Tree::Proc, path));
         }
         let path = self.as_bytes().strip_prefix(b"/sys")?;
+        // what the host tells of its IOMMUs is not so of the machine's, which tell nothing
+        if is_within(path, b"/kernel/debug/iommu") {
+            return Some((Tree::Sys, path));
+        }
         if is_within(path, b"/kernel/debug") {
             return Some((Tree::Debug, path.get(b"/kernel/debug".len()..)?));
         }
@@ -172,6 +194,10 @@ const SYS_FOLDERS: &[&[u8]] = &[
     b"/class/vfio",
     b"/class/vfio-dev",
     b"/kernel/iommu_groups",
+    b"/module/iommufd",
+    b"/module/vfio",
+    b"/module/vfio_iommu_type1",
+    b"/module/vfio_pci",
     b"/devices/virtual/iommu",
     b"/devices/virtual/vfio",
 ];
@@ -262,6 +288,28 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_virtual_functions() {
+        #[rustfmt::skip] // one name, one line
+        let cases: &[(&str, Option<u32>)] = &[
+            ("/sys/bus/pci/devices/0000:6a:01.0/sriov_numvfs",  Some(0x6a08)),
+            ("/run/x/sys/devices/pci0001:ff/0001:ff:1f.7/sriov_numvfs", Some(0x1_ffff)),
+            ("0000:6a:01.0/sriov_numvfs",                       Some(0x6a08)),
+            ("/sys/bus/pci/devices/0000:6a:01.0/sriov_totalvfs", None),
+            ("/sys/bus/pci/devices/0000:6a:20.0/sriov_numvfs",  None),
+            ("/sys/bus/pci/devices/0000:6a:01.8/sriov_numvfs",  None),
+            ("/sys/bus/pci/devices/0000:6A:01.0/sriov_numvfs",  None),
+            ("/sys/bus/pci/devices/+000:6a:01.0/sriov_numvfs",  None),
+            ("/sys/bus/pci/devices/0000.6a:01.0/sriov_numvfs",  None),
+            ("/sys/bus/pci/devices/0000:6a:01.00/sriov_numvfs", None),
+            ("/sriov_numvfs",                                   None),
+        ];
+        for (path, address) in cases {
+            let expected = address.map(Node::VirtualFunctions);
+            assert_eq!(virtual_functions(path.as_bytes()), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn too_long_is_none() {
         assert!(Plain::new(b"/", &[b'a'; MAX]).is_none());
         assert!(Plain::new(&[b'a'; MAX + 9], b"/dev/iommu").is_some());
@@ -274,6 +322,7 @@ mod tests {
             ("/sys/kernel/debug",              Some((Tree::Debug, ""))),
             ("/sys/kernel/debug/a",            Some((Tree::Debug, "/a"))),
             ("/sys/kernel/debugger",           None),
+            ("/sys/kernel/debug/iommu/intel",  Some((Tree::Sys, "/kernel/debug/iommu/intel"))),
             ("/sys/bus/pci/devices",           Some((Tree::Sys, "/bus/pci/devices"))),
             ("/sys//bus/pci/devices/a/../b",   Some((Tree::Sys, "/bus/pci/devices/b"))),
             ("/sys/bus/pci/devicesx",          None),
@@ -285,7 +334,8 @@ mod tests {
             ("/sys/class/vfio-dev",            Some((Tree::Sys, "/class/vfio-dev"))),
             ("/sys/class/net/e0/device/iommu_group", Some((Tree::Sys, "/class/net/e0/device/iommu_group"))),
             ("/sys/class/net/e0/device/iommu/cap", Some((Tree::Sys, "/class/net/e0/device/iommu/cap"))),
-            ("/sys/module/iommufd",            None),
+            ("/sys/module/vfio_pci",           Some((Tree::Sys, "/module/vfio_pci"))),
+            ("/sys/module/vfio_fsl_mc",        None),
             ("/dev/vfio",                      Some((Tree::Dev, "/vfio"))),
             ("/dev/vfio/devices/",             Some((Tree::Dev, "/vfio/devices"))),
             ("/dev/vfio/26",                   Some((Tree::Dev, "/vfio/26"))),

@@ -12,9 +12,12 @@ use crate::failure::{Failure, Result};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// What the outside suites are compiled with. The rest (`dpkg-deb`, `tar`, `make`, `setpriv`,
+/// What the kernel's selftests are compiled with. The rest (`dpkg-deb`, `tar`, `make`, `setpriv`,
 /// `timeout`, `sha256sum`) comes with these or with every Debian.
-const DEBIAN_PACKAGES: &[&str] = &["build-essential", "libcap-dev", "uuid-dev", "xz-utils"];
+pub const FOR_SELFTESTS: &[&str] = &["build-essential", "libcap-dev", "uuid-dev", "xz-utils"];
+
+/// What a kernel is compiled with.
+pub const FOR_KERNELS: &[&str] = &["bc", "bison", "build-essential", "flex", "xz-utils"];
 
 /// A cargo subcommand from the package registry. The version builds with the workspace's Rust.
 struct Tool {
@@ -39,11 +42,11 @@ const QUICK_BUILD: &[(&str, &str)] = &[
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
 
-/// Installs every Debian package that is missing.
-pub fn debian_packages() -> Result {
-    let missing: Vec<_> = DEBIAN_PACKAGES.iter().copied().filter(|name| !installed(name)).collect();
+/// Installs those of some Debian packages that are missing.
+pub fn debian_packages(wanted: &[&str]) -> Result {
+    let missing: Vec<_> = wanted.iter().copied().filter(|name| !installed(name)).collect();
     if missing.is_empty() {
-        println!("Debian packages: all here ({})", DEBIAN_PACKAGES.join(", "));
+        println!("Debian packages: all here ({})", wanted.join(", "));
         return Ok(());
     }
     println!("Debian packages: missing {}", missing.join(", "));

@@ -1,20 +1,26 @@
-//! Outside suites: tests that others wrote, run unmodified under `softiommu run`.
+//! Outside suites: programs that others wrote, run unmodified under `softiommu run`.
 //!
 //! | suite | what it is | passes when |
 //! |---|---|---|
-//! | `conformance/suites/NAME.toml` | a kernel selftest, compiled by [`recipe`] from Debian's kernel source | the cases are as [`expected`] |
+//! | `conformance/suites/NAME.toml` | kernel selftests, compiled by [`recipe`] from Debian's kernel source | the cases are as [`expected`] |
 //! | `recorded` | real kernels' answers to seeded calls, played by our `iommufd-player` | no answer differs |
+//! | `dmadev` | DPDK's test of DMA devices, out of Debian's packages | it says so, at each latency ([`mod@dmadev`]) |
+//! | `uml` | User-Mode Linux and its NVMe driver, compiled from Debian's kernel source | it reads what it wrote ([`mod@uml`]) |
 //!
-//! Compiled suites are kept in the cache under a hash of their recipe ([`mod@build`]), so a changed
-//! recipe compiles again and an unchanged one costs nothing.
+//! What takes long to get is kept in the cache under a hash of its recipe ([`cache`]), so a changed recipe
+//! makes it again and an unchanged one costs nothing.
 
 mod build;
+mod cache;
 mod debs;
+mod dmadev;
 mod expected;
+mod place;
 mod recipe;
 mod recorded;
 mod runner;
 mod tap;
+mod uml;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,9 +28,10 @@ use std::time::Duration;
 use clap::Args;
 
 pub use self::build::build;
-use self::expected::Suite;
-pub use self::runner::User;
-use self::runner::{Job, Under};
+use self::expected::{Program, Suite};
+use self::place::Place;
+pub use self::place::User;
+use self::runner::{Job, Machine, Under};
 use crate::failure::{Failure, Result};
 use crate::process;
 use crate::workspace::Workspace;
@@ -32,7 +39,7 @@ use crate::workspace::Workspace;
 /// Compile the outside suites, and run those that are named.
 #[derive(Args)]
 pub struct Options {
-    /// Suites to run: a file's name of conformance/suites, or `recorded`
+    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev` or `uml`
     names: Vec<String>,
     /// Run every suite
     #[arg(long, conflicts_with = "names")]
@@ -43,47 +50,66 @@ pub struct Options {
     /// Run without softiommu, on the kernel of this machine
     #[arg(long)]
     bare: bool,
-    /// Arguments for the suite's program, such as `-t simple_close`; then only failures count
+    /// Arguments for the suite's programs, such as `-t simple_close`; then only failures count
     #[arg(last = true)]
     arguments: Vec<OsString>,
 }
 
-const RECORDED: &str = "recorded";
+/// How suites are run.
+#[derive(Clone)]
+pub struct Choice {
+    /// As whom.
+    pub user: User,
+    /// On the kernel of this machine, without softiommu.
+    pub bare: bool,
+    /// Further arguments for the programs.
+    pub arguments: Vec<OsString>,
+}
+
+impl Choice {
+    /// The whole suite under softiommu.
+    pub fn whole(user: User) -> Self {
+        Self { user, bare: false, arguments: Vec::new() }
+    }
+
+    fn under(&self, machine: Machine) -> Under {
+        if self.bare { Under::Kernel } else { Under::Softiommu(machine) }
+    }
+}
+
+/// A suite that is no kernel selftest.
+type Runner = fn(&Workspace, &Choice) -> Result;
+
+const RUNNERS: &[(&str, Runner)] =
+    &[("recorded", recorded::run), ("dmadev", dmadev::run), ("uml", uml::run)];
 
 /// Programs of ours that a run needs, by package.
 const OUR_PACKAGES: &[&str] = &["softiommu", "softiommu-player"];
 
-/// Longest run of a suite; the kernel's own take seconds.
+/// Longest run of a program; the kernel's own take seconds.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// The verb: compiles everything, then runs what is asked for.
+/// The verb: compiles the kernel's suites, then runs what is asked for.
 pub fn run(workspace: &Workspace, options: &Options) -> Result {
-    let mut names = options.names.clone();
-    if options.run {
-        names = expected::names(workspace)?;
-        names.push(RECORDED.into());
-    }
+    let files = expected::names(workspace)?;
+    let all: Vec<_> =
+        files.into_iter().chain(RUNNERS.iter().map(|(name, _)| (*name).to_owned())).collect();
     // A misspelt name shows before the minutes of building.
-    for name in names.iter().filter(|name| *name != RECORDED) {
-        Suite::load(workspace, name)?;
+    if let Some(unknown) = options.names.iter().find(|name| !all.contains(name)) {
+        let known = all.join(", ");
+        return Err(Failure::from(format!("no suite \"{unknown}\"; there are: {known}")));
     }
+    let names = if options.run { all } else { options.names.clone() };
     build(workspace)?;
-    if names.iter().any(|name| name == RECORDED || !options.bare) {
+    if names.iter().any(|name| name == "recorded" || !options.bare) {
         build_ours(workspace)?;
     }
-    let user = if options.as_nobody { User::Nobody } else { User::Current };
+    let Options { as_nobody, bare, ref arguments, .. } = *options;
+    let user = if as_nobody { User::Nobody } else { User::Current };
+    let choice = Choice { user, bare, arguments: arguments.clone() };
     let mut failures = Vec::new();
     for name in &names {
-        let done = match name.as_str() {
-            RECORDED => recorded::run(workspace, user, options.bare, &options.arguments),
-            name => {
-                let job = selftest(workspace, &Suite::load(workspace, name)?)?;
-                let under = if options.bare { Under::Kernel } else { job.under };
-                let job = Job { user, under, ..job };
-                run_job(workspace, name, job, &options.arguments)
-            }
-        };
-        if let Err(failure) = done {
+        if let Err(failure) = run_one(workspace, name, &choice) {
             eprintln!("{failure}");
             failures.push(name.as_str());
         }
@@ -100,38 +126,73 @@ pub fn build_ours(workspace: &Workspace) -> Result {
     process::run(command.args(OUR_PACKAGES.iter().map(|package| format!("--package={package}"))))
 }
 
-/// Runs one kernel selftest as its file says.
-pub fn run_one(workspace: &Workspace, name: &str, user: User) -> Result {
-    let job = selftest(workspace, &Suite::load(workspace, name)?)?;
-    run_job(workspace, name, Job { user, ..job }, &[])
+/// Runs one suite.
+pub fn run_one(workspace: &Workspace, name: &str, choice: &Choice) -> Result {
+    match RUNNERS.iter().find(|(known, _)| *known == name) {
+        Some((_, run)) => run(workspace, choice),
+        None => run_selftests(workspace, name, choice),
+    }
 }
 
-/// Plays the recorded kernels' calls and compares every answer.
-pub fn run_recorded(workspace: &Workspace) -> Result {
-    recorded::run(workspace, User::Current, false, &[])
+/// Whether User-Mode Linux is in the cache.
+pub fn has_uml(workspace: &Workspace) -> Result<bool> {
+    uml::is_built(workspace)
 }
 
-fn selftest(workspace: &Workspace, suite: &Suite) -> Result<Job> {
-    let program = build(workspace)?.join(&suite.program);
-    let under = Under::Softiommu { machine: suite.machine.clone(), kernel: None };
-    Ok(Job { program, arguments: Vec::new(), under, user: User::Current, limit: TIME_LIMIT })
+/// Runs the programs of a file, all of them even when one fails.
+fn run_selftests(workspace: &Workspace, name: &str, choice: &Choice) -> Result {
+    let suite = Suite::load(workspace, name)?;
+    let folder = build(workspace)?;
+    let place = Place::new(workspace, name, choice.user)?;
+    let (mut total, mut failures) = (tap::Counts::default(), Vec::new());
+    for program in &suite.programs {
+        let machine = suite.machine(program, &place, &workspace.root)?;
+        let arguments = suite.arguments.iter().map(Into::into);
+        let job = Job {
+            place: &place,
+            program: place.put(&folder.join(&program.path))?,
+            arguments: choice.arguments.iter().cloned().chain(arguments).collect(),
+            environment: Vec::new(),
+            under: choice.under(machine),
+            limit: TIME_LIMIT,
+        };
+        let (counts, judged) = run_job(workspace, name, program, &job, choice)?;
+        total += counts;
+        failures.extend(judged.err().map(|failure| failure.to_string()));
+    }
+    if suite.programs.len() > 1 {
+        println!("{name}: {total}, in {} programs [{}]", suite.programs.len(), choice.user);
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::from(failures.join("\n"))),
+    }
 }
 
 /// How much of the output is shown of a program that stopped within or before a case.
 const LAST_LINES: usize = 40;
 
-/// Runs a job and judges it. `extra` arguments select part of a suite, so the expected counts do
-/// not apply.
-fn run_job(workspace: &Workspace, name: &str, mut job: Job, extra: &[OsString]) -> Result {
-    job.arguments.extend_from_slice(extra);
-    let finished = job.run(workspace, name)?;
-    let log = tap::parse(&finished.output);
-    let suite = match extra.is_empty() {
-        true => Suite::load(workspace, name)?,
-        false => Suite::any_selection(),
+/// Runs a program and judges it. Arguments that were chosen select part of its cases, so the expected
+/// counts do not apply.
+fn run_job(
+    workspace: &Workspace,
+    suite: &str,
+    program: &Program,
+    job: &Job<'_>,
+    choice: &Choice,
+) -> Result<(tap::Counts, Result)> {
+    let name = match program.name() {
+        own if own == suite => own,
+        own => format!("{suite}: {own}"),
     };
-    let mut verdict = suite.judge(&log);
-    if log.counts().fail == 0 {
+    let finished = job.run(workspace, &name.replace(": ", "-"))?;
+    let log = tap::parse(&finished.output);
+    let mut verdict = match choice.arguments.is_empty() {
+        true => program.judge(&log),
+        false => expected::judge_selection(&log),
+    };
+    let counts = log.counts();
+    if counts.fail == 0 {
         verdict.complaints.extend(finished.require_success().err().map(|e| e.to_string()));
     }
     for case in &verdict.surprising_failures {
@@ -143,13 +204,14 @@ fn run_job(workspace: &Workspace, name: &str, mut job: Job, extra: &[OsString]) 
         let last = log.rest.len().saturating_sub(LAST_LINES);
         log.rest[last..].iter().for_each(|line| println!("    {line}"));
     }
-    println!("{name}: {} [{:.1} s, {}]", log.counts(), finished.took.as_secs_f64(), job.user);
-    if verdict.complaints.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::from(format!(
-        "{name}: not as expected:\n  {}\nwhole output: {}",
-        verdict.complaints.join("\n  "),
-        finished.log.display()
-    )))
+    println!("{name}: {counts} [{:.1} s, {}]", finished.took.as_secs_f64(), choice.user);
+    let judged = match verdict.complaints.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::from(format!(
+            "{name}: not as expected:\n  {}\nwhole output: {}",
+            verdict.complaints.join("\n  "),
+            finished.log.display()
+        ))),
+    };
+    Ok((counts, judged))
 }

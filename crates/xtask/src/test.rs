@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::failure::{Failure, Result};
-use crate::suites::{self, User};
+use crate::suites::{self, Choice, User};
 use crate::workspace::Workspace;
 use crate::{arrows, generated, install, process};
 
@@ -33,7 +33,7 @@ enum Outcome {
 
 #[rustfmt::skip] // one step, one line
 const STEPS: &[Step] = &[
-    Step { name: "Debian packages",           slow: true,  run: |_| passed(install::debian_packages()) },
+    Step { name: "Debian packages",           slow: true,  run: |_| passed(install::debian_packages(install::FOR_SELFTESTS)) },
     Step { name: "cargo tools",               slow: false, run: |w| passed(install::cargo_tools(w)) },
     Step { name: "format",                    slow: false, run: |w| cargo(w, &["fmt", "--all", "--check"]) },
     Step { name: "lints",                     slow: false, run: |w| cargo(w, &["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]) },
@@ -49,7 +49,12 @@ const STEPS: &[Step] = &[
     Step { name: "iommufd, no rights",        slow: true,  run: |w| suite(w, "iommufd", User::Nobody) },
     Step { name: "iommufd_fail_nth",          slow: true,  run: |w| suite(w, "iommufd_fail_nth", User::Current) },
     Step { name: "iommufd_fail_nth, no rights", slow: true, run: |w| suite(w, "iommufd_fail_nth", User::Nobody) },
-    Step { name: "recorded Linux",            slow: true,  run: |w| passed(suites::run_recorded(w)) },
+    Step { name: "recorded Linux",            slow: true,  run: |w| suite(w, "recorded", User::Current) },
+    Step { name: "vfio on ioat",              slow: true,  run: |w| suite(w, "vfio-ioat", User::unprivileged()) },
+    Step { name: "vfio on dsa",               slow: true,  run: |w| suite(w, "vfio-dsa", User::unprivileged()) },
+    Step { name: "vfio on igb",               slow: true,  run: |w| suite(w, "vfio-igb", User::unprivileged()) },
+    Step { name: "DPDK on ioat and dsa",      slow: true,  run: |w| suite(w, "dmadev", User::unprivileged()) },
+    Step { name: "User-Mode Linux on nvme",   slow: true,  run: user_mode_linux },
 ];
 
 /// Runs the steps and prints what each took.
@@ -125,5 +130,15 @@ fn suite(workspace: &Workspace, name: &str, user: User) -> Result<Outcome> {
         let reason = "this run is by an ordinary user already; root makes it a second run";
         return Ok(Outcome::Skipped(reason.into()));
     }
-    passed(suites::run_one(workspace, name, user))
+    passed(suites::run_one(workspace, name, &Choice::whole(user)))
+}
+
+/// Compiling it takes minutes, so that is left to whoever wants it run.
+fn user_mode_linux(workspace: &Workspace) -> Result<Outcome> {
+    if !suites::has_uml(workspace)? {
+        let reason =
+            "it is not in the cache; `cargo xtask suites uml` compiles it, in some minutes";
+        return Ok(Outcome::Skipped(reason.into()));
+    }
+    suite(workspace, "uml", User::unprivileged())
 }

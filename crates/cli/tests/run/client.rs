@@ -31,6 +31,7 @@ fn main() {
         "share-child" => inherited().and_then(|iommu| call_in_turn(&iommu, ioas(), [2, 3])),
         "pass" => pass(),
         "pass-child" => inherited().and_then(|iommu| alloc(&iommu).map(drop)),
+        "sriov" => crate::sysfs::make_virtual_function(),
         "sysfs" => crate::sysfs::look(),
         "storm" => storm(),
         "storm-child" => inherited().and_then(|iommu| map_for_ever(&iommu, ioas())),

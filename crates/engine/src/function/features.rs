@@ -82,7 +82,7 @@ impl Function {
         let asked = Asked { at, size, flags };
         match flags & VFIO_DEVICE_FEATURE_MASK {
             VFIO_DEVICE_FEATURE_PCI_VF_TOKEN if self.facts.total_vfs > 0 => {
-                self.set_token(task, asked)
+                self.take_token(task, asked)
             }
             VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY => self.enter_low_power(asked),
             VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => {
@@ -99,11 +99,12 @@ impl Function {
         }
     }
 
-    /// `vfio_pci_core_feature_token`. No virtual function here asks for it.
-    fn set_token(&self, task: &Task<'_>, asked: Asked) -> Result<(), Refusal> {
+    /// `vfio_pci_core_feature_token`
+    fn take_token(&self, task: &Task<'_>, asked: Asked) -> Result<(), Refusal> {
         let mut token = [0; 16];
         if asked.check(SET, token.len())? {
             task.memory().read(asked.at, &mut token).map_err(Refusal::bad("token"))?;
+            self.set_token(token);
         }
         Ok(())
     }

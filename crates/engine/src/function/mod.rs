@@ -17,6 +17,7 @@ mod irqs;
 mod regions;
 mod transfer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -55,7 +56,15 @@ pub(crate) struct Function {
     model: OnceLock<Arc<dyn Model>>,
     config: Mutex<Config>,
     sleep: Mutex<Sleep>,
+    /// Whether a program has it.
+    held: AtomicBool,
+    /// By which programs that have a physical function and its virtual ones trust each other; that of the
+    /// kernel is by chance, and no program knows it.
+    token: Mutex<Option<Token>>,
 }
+
+/// A UUID, as the bytes of `uuid_t`.
+pub(crate) type Token = [u8; 16];
 
 impl Function {
     pub fn new(
@@ -67,7 +76,20 @@ impl Function {
     ) -> Self {
         let (model, config, sleep) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let interrupts = Interrupts::default();
-        Self { number, facts, hw, platform, requester, interrupts, model, config, sleep }
+        let (held, token) = (AtomicBool::new(false), Mutex::default());
+        Self {
+            number,
+            facts,
+            hw,
+            platform,
+            requester,
+            interrupts,
+            model,
+            config,
+            sleep,
+            held,
+            token,
+        }
     }
 
     /// Puts a device behind the function; false when there is one.
@@ -86,6 +108,7 @@ impl Function {
 
     /// A program gets the function (`vfio_pci_core_enable`).
     pub fn enable(&self) {
+        self.held.store(true, Ordering::Release);
         let mut config = self.config.lock();
         *config = Config::new(self);
         if let Some(model) = self.model.get() {
@@ -101,6 +124,22 @@ impl Function {
         self.enable();
         self.interrupts.state().close();
         *self.sleep.lock() = Sleep::default();
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// Whether a program has it.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// Whether a token is the function's.
+    pub fn has_token(&self, token: &Token) -> bool {
+        self.token.lock().as_ref() == Some(token)
+    }
+
+    /// Gives it another one.
+    pub fn set_token(&self, token: Token) {
+        *self.token.lock() = Some(token);
     }
 
     /// `vfio_pci_ioctl_reset`: configuration is saved and restored, and interrupts that are on stay on.

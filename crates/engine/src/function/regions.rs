@@ -20,6 +20,7 @@ use mem::{PAGE_SIZE, SharedFile};
 use uapi::vfio::*;
 
 use super::Function;
+use super::config::Config;
 use crate::file::Mapping;
 use crate::{Bar, Refusal};
 
@@ -53,6 +54,16 @@ pub(super) fn no_region(index: u32) -> Refusal {
 impl Function {
     pub(super) fn bar(&self, number: u32) -> Option<Bar> {
         self.model.get().and_then(|model| model.bar(number))
+    }
+
+    /// Where the system has placed a BAR.
+    pub fn placed(&self, number: u32) -> Option<(u64, Bar)> {
+        self.bar(number).map(|bar| (Config::address_of(self, number, &bar), bar))
+    }
+
+    /// Configuration space as it is while nobody has the function.
+    pub fn hardware_config(&self) -> Vec<u8> {
+        Config::new(self).into_hardware()
     }
 
     /// What programs map of a BAR (`vfio_pci_probe_mmaps`).

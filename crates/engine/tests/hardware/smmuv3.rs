@@ -95,7 +95,7 @@ fn given_up() {
         let machine = grace(changes).machine();
         table.each(what, &[("6.6-", (*cards, *cards))], |kernel| {
             let host = Host::unbound(&machine, kernel);
-            let files = host.engine.sysfs();
+            let files = host.engine.sysfs(&engine::Cpus::new("0"));
             let units = files.keys().filter(|path| path.starts_with("class/iommu/"));
             (host.cards.len(), units.count())
         });

@@ -9,7 +9,7 @@ mod life;
 
 use std::sync::Arc;
 
-use engine::{Caller, Engine, Entry, Node};
+use engine::{Caller, Cpus, Engine, Entry, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, PAGE_SIZE, SharedFile};
 use profile::Machine;
 use profile::machine::Container;
@@ -225,7 +225,7 @@ fn devices_that_are_not_there() {
 fn devices_without_nodes() {
     let told = |machine: &Machine, kernel| {
         let engine = Engine::new(machine, kernel);
-        let tree = engine.sysfs();
+        let tree = engine.sysfs(&Cpus::new("0"));
         let text = |file: &str| {
             let folder = "devices/pci0000:6a/0000:6a:01.0/vfio-dev/vfio0";
             match tree.get(&format!("{folder}/{file}")) {

@@ -1,35 +1,24 @@
-//! Compiling the suites into the cache, once for each recipe and compiler.
+//! Compiling the kernel's selftests into the cache, once for each recipe and compiler.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::cache::{Kept, compiler, unpack};
 use super::{debs, recipe};
 use crate::failure::{At, Result};
-use crate::scratch::Scratch;
 use crate::workspace::Workspace;
 use crate::{install, process};
 
 /// The folder with the compiled suites, `iommu/iommufd` and so on, compiled now when it is not in
-/// the cache. Two at the same time do the work twice and keep the first result.
+/// the cache.
 pub fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let suites = workspace.cache.join("suites");
-    let folder = suites.join(format!("linux-{}-{:016x}", recipe::KERNEL, key()?));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    install::debian_packages()?;
-    let [source, headers] = debs::fetch(workspace, [&recipe::SOURCE, &recipe::HEADERS])?;
-    let scratch = Scratch::new(&suites, "building")?;
-    let built = compile(&source, &headers, &scratch.path)?;
-    if let Err(error) = fs::rename(&built, &folder)
-        && !folder.is_dir()
-    {
-        return Err(error).at("create", &folder);
-    }
-    println!("outside suites: {}", folder.display());
-    Ok(folder)
+    let key = (include_str!("recipe.rs"), include_str!("build.rs"), compiler()?);
+    Kept::new(workspace, &format!("linux-{}", recipe::KERNEL), key).get(|scratch| {
+        install::debian_packages(install::FOR_SELFTESTS)?;
+        let [source, headers] = debs::fetch(workspace, [&recipe::SOURCE, &recipe::HEADERS])?;
+        compile(&source, &headers, scratch)
+    })
 }
 
 /// Unpacks and compiles everything in `scratch`; returns the folder with just the programs.
@@ -54,17 +43,4 @@ fn compile(source: &Path, headers: &Path, scratch: &Path) -> Result<PathBuf> {
         }
     }
     Ok(kept)
-}
-
-fn unpack(package: &Path, into: &Path) -> Result {
-    process::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(into))
-}
-
-/// Changes with the recipe and the compiler. A new Rust may hash differently: then the suites are
-/// compiled once more.
-fn key() -> Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    [include_str!("recipe.rs"), include_str!("build.rs")].hash(&mut hasher);
-    process::read(Command::new("cc").arg("--version"))?.hash(&mut hasher);
-    Ok(hasher.finish())
 }

@@ -22,7 +22,15 @@ pub fn fetch<const N: usize>(
     let missing: Vec<_> = packages.into_iter().filter(|package| !file(package).is_file()).collect();
     if !missing.is_empty() {
         let scratch = Scratch::new(&folder, "download")?;
-        download(&missing, &scratch.path)?;
+        let wanted: Vec<_> =
+            missing.iter().map(|package| format!("{}={VERSION}", package.name)).collect();
+        download(DEBIAN_SUITE, &wanted, &scratch.path).map_err(|failure| {
+            Failure::from(format!(
+                "{failure}\nare {} no longer in {DEBIAN_SUITE}? Then pin the next version in \
+                 crates/xtask/src/suites/recipe.rs",
+                wanted.join(" and ")
+            ))
+        })?;
         for package in missing {
             let (from, to) = (downloaded(package, &scratch.path)?, file(package));
             check_content(package, &from)?;
@@ -32,10 +40,9 @@ pub fn fetch<const N: usize>(
     Ok(packages.map(file))
 }
 
-/// Lets apt-get download into `scratch`, with everything that it reads or writes there too.
-fn download(packages: &[&Package], scratch: &Path) -> Result {
-    let wanted: Vec<_> =
-        packages.iter().map(|package| format!("{}={VERSION}", package.name)).collect();
+/// Lets apt-get download packages, each `NAME` or `NAME=VERSION`, of a Debian suite into `scratch`, with
+/// everything that it reads or writes there too.
+pub fn download(suite: &str, packages: &[String], scratch: &Path) -> Result {
     for folder in ["state/lists/partial", "cache/archives/partial"] {
         let folder = scratch.join(folder);
         fs::create_dir_all(&folder).at("create", &folder)?;
@@ -44,10 +51,7 @@ fn download(packages: &[&Package], scratch: &Path) -> Result {
         let path = scratch.join(name);
         fs::write(&path, text).at("write", &path)
     };
-    write(
-        "sources.list",
-        format!("deb [signed-by={KEYRING}] {} {DEBIAN_SUITE} main\n", mirror()?),
-    )?;
+    write("sources.list", format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror()?))?;
     // The last line: the scratch folder may be closed to apt's own user.
     write("apt.conf", {
         let here = scratch.display();
@@ -66,14 +70,8 @@ fn download(packages: &[&Package], scratch: &Path) -> Result {
         process::run(command.current_dir(scratch))
     };
     apt_get(&["update"])?;
-    let wanted: Vec<_> = wanted.iter().map(String::as_str).collect();
-    apt_get(&[&["download"], &wanted[..]].concat()).map_err(|failure| {
-        Failure::from(format!(
-            "{failure}\nare {} no longer in {DEBIAN_SUITE}? Then pin the next version in \
-             crates/xtask/src/suites/recipe.rs",
-            wanted.join(" and ")
-        ))
-    })
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    apt_get(&[&["download"], &packages[..]].concat())
 }
 
 /// The file that apt-get made of a package.

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::place::Place;
+use super::runner::Machine;
 use super::tap::{Case, Log, Outcome};
 use crate::failure::{At, Failure, Result};
 use crate::workspace::Workspace;
@@ -17,15 +19,34 @@ const FOLDER: &str = "conformance/suites";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// The program, in the folder of compiled suites.
-    pub program: PathBuf,
-    /// The machine of `softiommu run`.
-    pub machine: String,
-    /// Number of cases that pass; `None` accepts any selection of cases.
-    pass: Option<usize>,
-    /// Every case that the suite itself skips.
+    /// The machine of `softiommu run`: a name, or a file by its path in the workspace.
+    machine: String,
+    /// Each `--device` of `softiommu run`.
+    #[serde(default)]
+    devices: Vec<String>,
+    /// The arguments of every program.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// The programs, in the order in which they run.
+    #[serde(rename = "program")]
+    pub programs: Vec<Program>,
+}
+
+/// A program of a suite.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Where it is in the folder of compiled suites.
+    pub path: PathBuf,
+    /// Its own machine, in place of the suite's.
+    machine: Option<String>,
+    /// Number of cases that pass.
+    pass: usize,
+    /// Every case that the program itself skips.
+    #[serde(default)]
     skipped: Vec<Exception>,
     /// Every case that is known to fail.
+    #[serde(default)]
     failed: Vec<Exception>,
 }
 
@@ -37,7 +58,7 @@ struct Exception {
     reason: String,
 }
 
-/// A log held against a [`Suite`].
+/// A log held against what is expected.
 pub struct Verdict<'a> {
     /// Cases that fail and are not known to.
     pub surprising_failures: Vec<&'a Case>,
@@ -59,29 +80,33 @@ impl Suite {
     /// Reads a suite's file.
     pub fn load(workspace: &Workspace, name: &str) -> Result<Self> {
         let path = workspace.root.join(FOLDER).join(format!("{name}.toml"));
-        if !path.is_file() {
-            let known = names(workspace)?.join(", ");
-            return Err(Failure::from(format!(
-                "no suite \"{name}\"; there are: {known}, recorded"
-            )));
-        }
         let text = fs::read_to_string(&path).at("read", &path)?;
         Self::read(&text).map_err(|reason| Failure::from(format!("{}: {reason}", path.display())))
     }
 
-    /// What holds for any selection of a suite's cases: at least one runs, and none fails.
-    pub fn any_selection() -> Self {
-        let (program, machine) = (PathBuf::new(), String::new());
-        Self { program, machine, pass: None, skipped: Vec::new(), failed: Vec::new() }
-    }
-
     fn read(text: &str) -> Result<Self, String> {
         let suite: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        if suite.pass.is_none() {
-            return Err("`pass`, the number of passing cases, is missing".into());
+        for program in &suite.programs {
+            program.check().map_err(|reason| format!("{}: {reason}", program.path.display()))?;
         }
+        Ok(suite)
+    }
+
+    /// The machine that a program of the suite runs on.
+    pub fn machine(&self, program: &Program, place: &Place, root: &Path) -> Result<Machine> {
+        let name = program.machine.as_ref().unwrap_or(&self.machine);
+        let machine = match name.contains('/') {
+            true => place.put(&root.join(name))?.into(),
+            false => name.into(),
+        };
+        Ok(Machine { machine: Some(machine), kernel: None, devices: self.devices.clone() })
+    }
+}
+
+impl Program {
+    fn check(&self) -> Result<(), String> {
         let mut seen = BTreeSet::new();
-        for Exception { test, reason } in suite.skipped.iter().chain(&suite.failed) {
+        for Exception { test, reason } in self.skipped.iter().chain(&self.failed) {
             if reason.trim().is_empty() {
                 return Err(format!("{test}: the reason is empty"));
             }
@@ -89,22 +114,20 @@ impl Suite {
                 return Err(format!("{test}: listed twice"));
             }
         }
-        Ok(suite)
+        Ok(())
+    }
+
+    /// Its name, without the folder.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Holds a log against the file: the right number passes, exactly the listed cases do not.
     pub fn judge<'a>(&self, log: &'a Log) -> Verdict<'a> {
-        let mut complaints = log.disagreements();
         let (skipped, failed) = (names_of(&self.skipped), names_of(&self.failed));
+        let mut verdict = judge(log, &failed);
         let ended = |outcome| log.cases.iter().filter(move |case| case.outcome == outcome);
-        let surprising_failures: Vec<_> =
-            ended(Outcome::Fail).filter(|case| !failed.contains(case.name.as_str())).collect();
-        complaints.extend(surprising_failures.iter().map(|case| format!("{}: fails", case.name)));
-        complaints.extend(ended(Outcome::Other).map(|case| format!("{}: no plain end", case.name)));
-        if log.cases.is_empty() {
-            complaints.push("no case ran".into());
-        }
-        let Some(pass) = self.pass else { return Verdict { surprising_failures, complaints } };
+        let complaints = &mut verdict.complaints;
         for case in ended(Outcome::Skip).filter(|case| !skipped.contains(case.name.as_str())) {
             complaints.push(format!("{}: skips and is not listed", case.name));
         }
@@ -116,11 +139,29 @@ impl Suite {
             complaints.extend(stale.map(|test| format!("{test}: does not {word}, unlist it")));
         }
         let passed = log.counts().pass;
-        if passed != pass {
-            complaints.push(format!("{passed} cases pass, expected {pass}"));
+        if passed != self.pass {
+            complaints.push(format!("{passed} cases pass, expected {}", self.pass));
         }
-        Verdict { surprising_failures, complaints }
+        verdict
     }
+}
+
+/// What holds for any selection of a program's cases: at least one runs, and none fails.
+pub fn judge_selection(log: &Log) -> Verdict<'_> {
+    judge(log, &BTreeSet::new())
+}
+
+fn judge<'a>(log: &'a Log, failed: &BTreeSet<&str>) -> Verdict<'a> {
+    let mut complaints = log.disagreements();
+    let ended = |outcome| log.cases.iter().filter(move |case| case.outcome == outcome);
+    let surprising_failures: Vec<_> =
+        ended(Outcome::Fail).filter(|case| !failed.contains(case.name.as_str())).collect();
+    complaints.extend(surprising_failures.iter().map(|case| format!("{}: fails", case.name)));
+    complaints.extend(ended(Outcome::Other).map(|case| format!("{}: no plain end", case.name)));
+    if log.cases.is_empty() {
+        complaints.push("no case ran".into());
+    }
+    Verdict { surprising_failures, complaints }
 }
 
 fn names_of(exceptions: &[Exception]) -> BTreeSet<&str> {
@@ -133,8 +174,9 @@ mod tests {
     use crate::suites::tap;
 
     const FILE: &str = r#"
-        program = "iommu/x"
         machine = "selftest"
+        [[program]]
+        path = "iommu/x"
         pass = 1
         skipped = [{ test = "f.s", reason = "s" }]
         failed = [{ test = "f.b", reason = "b" }]
@@ -151,11 +193,11 @@ mod tests {
             (&["ok 1 f.p", "ok 2 f.s # SKIP", "ok 3 f.b"],                 &["f.b: does not fail, unlist it", "2 cases pass, expected 1"]),
             (&["ok 1 f.p # XFAIL", "ok 2 f.s # SKIP", "not ok 3 f.b"],     &["f.p: no plain end", "0 cases pass, expected 1"]),
         ];
-        let suite = Suite::read(FILE).unwrap();
+        let program = &Suite::read(FILE).unwrap().programs[0];
         for (lines, expected) in cases {
             let mut log = tap::parse(&format!("1..3\n{}\n", lines.join("\n")));
             log.totals = Some(log.counts());
-            assert_eq!(suite.judge(&log).complaints, *expected, "{lines:?}");
+            assert_eq!(program.judge(&log).complaints, *expected, "{lines:?}");
         }
     }
 
@@ -163,12 +205,12 @@ mod tests {
     fn a_selection_must_run_and_not_fail() {
         let mut log = tap::parse("1..2\nok 1 f.p\nok 2 f.s # SKIP\n");
         log.totals = Some(log.counts());
-        assert!(Suite::any_selection().judge(&log).complaints.is_empty());
+        assert!(judge_selection(&log).complaints.is_empty());
         let nothing = "1..0\n# Totals: pass:0 fail:0 xfail:0 xpass:0 skip:0 error:0\n";
-        assert_eq!(Suite::any_selection().judge(&tap::parse(nothing)).complaints, ["no case ran"]);
+        assert_eq!(judge_selection(&tap::parse(nothing)).complaints, ["no case ran"]);
         log.cases[0].outcome = Outcome::Fail;
         log.totals = Some(log.counts());
-        assert_eq!(Suite::any_selection().judge(&log).complaints, ["f.p: fails"]);
+        assert_eq!(judge_selection(&log).complaints, ["f.p: fails"]);
     }
 
     #[test]
@@ -176,9 +218,8 @@ mod tests {
         #[rustfmt::skip] // one file, one line
         let cases: &[(&str, &str, &str)] = &[
             // replace,          by,           refusal
-            ("reason = \"s\"",   "reason = \"\"", "f.s: the reason is empty"),
-            ("f.b",              "f.s",        "f.s: listed twice"),
-            ("pass = 1",         "",           "`pass`, the number of passing cases, is missing"),
+            ("reason = \"s\"",   "reason = \"\"", "iommu/x: f.s: the reason is empty"),
+            ("f.b",              "f.s",        "iommu/x: f.s: listed twice"),
         ];
         for (from, to, refusal) in cases {
             assert_eq!(Suite::read(&FILE.replace(from, to)).err().as_deref(), Some(*refusal));

@@ -3,12 +3,12 @@
 //! A file is called after its kernel and its seeds, `linux-6.12.117-seeds-1-200.txt.gz`. The player
 //! plays the same seeds under `softiommu run --kernel 6.12.117`, and no answer may differ.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use super::TIME_LIMIT;
-use super::runner::{Finished, Job, Under, User};
+use super::place::Place;
+use super::runner::{Finished, Job, Machine};
+use super::{Choice, TIME_LIMIT};
 use crate::failure::{At, Failure, Result};
 use crate::workspace::Workspace;
 
@@ -22,14 +22,15 @@ struct Recording {
     seeds: u64,
 }
 
-/// Plays every recording; `extra` arguments select seeds.
-pub fn run(workspace: &Workspace, user: User, bare: bool, extra: &[OsString]) -> Result {
+/// Plays every recording; chosen arguments select seeds.
+pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
     let recordings = all(workspace)?;
+    let place = Place::new(workspace, "recorded", choice.user)?;
     let mut failures = Vec::new();
     for recording in &recordings {
         let name = format!("recorded-{}", recording.kernel);
-        let finished = recording.job(workspace, user, bare, extra).run(workspace, &name)?;
-        if let Err(failure) = recording.judge(&finished, extra.is_empty()) {
+        let finished = recording.job(workspace, &place, choice)?.run(workspace, &name)?;
+        if let Err(failure) = recording.judge(&finished, choice.arguments.is_empty()) {
             eprintln!("{failure}");
             failures.push(recording.kernel.as_str());
         }
@@ -64,13 +65,19 @@ impl Recording {
         Some(Self { path, kernel, seeds: last.checked_sub(first)? + 1 })
     }
 
-    fn job(&self, workspace: &Workspace, user: User, bare: bool, extra: &[OsString]) -> Job {
-        let mut arguments = vec!["--compare".into(), self.path.clone().into()];
-        arguments.extend_from_slice(extra);
-        let (machine, kernel) = ("selftest".into(), Some(self.kernel.clone()));
-        let under = if bare { Under::Kernel } else { Under::Softiommu { machine, kernel } };
-        let program = workspace.release("iommufd-player");
-        Job { program, arguments, under, user, limit: TIME_LIMIT }
+    fn job<'p>(&self, workspace: &Workspace, place: &'p Place, choice: &Choice) -> Result<Job<'p>> {
+        let mut arguments = vec!["--compare".into(), place.put(&self.path)?.into()];
+        arguments.extend_from_slice(&choice.arguments);
+        let kernel = Some(self.kernel.clone());
+        let machine = Machine { machine: Some("selftest".into()), kernel, ..Machine::default() };
+        Ok(Job {
+            place,
+            program: place.put(&workspace.release("iommufd-player"))?,
+            arguments,
+            environment: Vec::new(),
+            under: choice.under(machine),
+            limit: TIME_LIMIT,
+        })
     }
 
     /// The player's own words are the report. Its exit status alone would also be that of a

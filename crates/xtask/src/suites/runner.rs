@@ -1,47 +1,47 @@
-//! Running a suite's program: under `softiommu run` or bare, as us or as a user without rights.
+//! Running a suite's program: under `softiommu run` or bare.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use crate::failure::{At, Failure, Result};
 use crate::process;
-use crate::scratch::{Scratch, open_to_all};
 use crate::workspace::Workspace;
 
 /// One run of a program.
-pub struct Job {
+pub struct Job<'p> {
+    /// Where, and as whom.
+    pub place: &'p Place,
+    /// The program, as the place has it.
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
+    /// Variables that it has besides ours.
+    pub environment: Vec<(&'static str, OsString)>,
     pub under: Under,
-    pub user: User,
     /// After this time the program is killed.
     pub limit: Duration,
 }
 
-/// Whose `/dev/iommu` the program sees.
+/// Whose `/dev/iommu` and `/dev/vfio` the program sees.
 pub enum Under {
-    /// That of this machine's kernel, if any.
+    /// Those of this machine's kernel, if any.
     Kernel,
     /// Ours.
-    Softiommu {
-        /// The argument of `--machine`.
-        machine: String,
-        /// The argument of `--kernel`; the newest where there is none.
-        kernel: Option<String>,
-    },
+    Softiommu(Machine),
 }
 
-/// Who runs the program, softiommu included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum User {
-    /// Whoever runs xtask.
-    Current,
-    /// Uid and gid 65534 without groups and capabilities. Only root can become it.
-    Nobody,
+/// The options of `softiommu run`.
+#[derive(Clone, Default)]
+pub struct Machine {
+    /// `--machine`; the default one where there is none.
+    pub machine: Option<OsString>,
+    /// `--kernel`; the newest where there is none.
+    pub kernel: Option<String>,
+    /// Each `--device`.
+    pub devices: Vec<String>,
 }
 
 /// A run that ended.
@@ -55,28 +55,17 @@ pub struct Finished {
     status: ExitStatus,
 }
 
-#[rustfmt::skip] // as typed
-const BECOME_NOBODY: &[&str] = &[
-    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--",
-];
-
-impl Job {
+impl Job<'_> {
     /// Runs the job to its end. What it prints goes to a file, not a pipe: a process that it leaves
     /// behind must not keep us waiting.
     pub fn run(&self, workspace: &Workspace, name: &str) -> Result<Finished> {
         let logs = workspace.target.join("suites");
         fs::create_dir_all(&logs).at("create", &logs)?;
-        let log = logs.join(format!("{name}-{}.log", self.user.word()));
-        let stage = match self.user {
-            User::Current => None,
-            User::Nobody => Some(stage(name)?),
-        };
-        let mut command = self.command(workspace, stage.as_ref())?;
+        let log = logs.join(format!("{name}-{}.log", self.place.user.word()));
+        let mut command = self.command(workspace)?;
         let file = File::create(&log).at("create", &log)?;
         let copy = file.try_clone().at("open", &log)?;
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
-        // What `cargo run` sets for xtask is not for the program.
-        command.env_remove("LD_LIBRARY_PATH");
         let shown = process::shown(&command);
         eprintln!("$ {shown}");
         let start = Instant::now();
@@ -89,34 +78,26 @@ impl Job {
         Ok(Finished { output, log, took, command: shown, status })
     }
 
-    fn command(&self, workspace: &Workspace, stage: Option<&Scratch>) -> Result<Command> {
+    fn command(&self, workspace: &Workspace) -> Result<Command> {
         let limit = format!("{}", self.limit.as_secs());
         let mut words: Vec<OsString> =
             vec!["timeout".into(), "--kill-after=10".into(), limit.into()];
-        if stage.is_some() {
-            words.extend(BECOME_NOBODY.iter().map(Into::into));
-        }
-        let place = |program: &Path| match stage {
-            Some(stage) => copy_to(stage, program),
-            None => Ok(program.to_path_buf()),
-        };
-        if let Under::Softiommu { machine, kernel } = &self.under {
-            words.push(place(&workspace.release("softiommu"))?.into());
-            words.extend(["run", "--machine", machine].map(Into::into));
-            if let Some(kernel) = kernel {
-                words.extend(["--kernel", kernel].map(Into::into));
-            }
+        words.extend(self.place.become_user());
+        if let Under::Softiommu(Machine { machine, kernel, devices }) = &self.under {
+            words.push(self.place.put(&workspace.release("softiommu"))?.into());
+            words.push("run".into());
+            let options = machine.iter().cloned().map(|it| ("--machine", it));
+            let options = options.chain(kernel.iter().map(|it| ("--kernel", it.into())));
+            let options = options.chain(devices.iter().map(|it| ("--device", it.into())));
+            words.extend(options.flat_map(|(name, value)| [name.into(), value]));
             words.push("--".into());
         }
-        words.push(place(&self.program)?.into());
+        words.push(self.program.clone().into());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(&workspace.root);
-        if let Some(stage) = stage {
-            command.current_dir(&stage.path);
-            // Folders of the user that xtask runs as.
-            command.env_remove("XDG_RUNTIME_DIR").env("HOME", "/nonexistent");
-        }
+        command.args(&words[1..]);
+        self.place.shield(&mut command);
+        command.envs(self.environment.iter().cloned());
         Ok(command)
     }
 }
@@ -129,40 +110,10 @@ impl Finished {
         }
         Err(Failure::from(format!("`{}` ended with {}", self.command, self.status)))
     }
-}
 
-impl User {
-    fn word(self) -> &'static str {
-        match self {
-            User::Current => "current",
-            User::Nobody => "nobody",
-        }
+    /// The last lines of the output, for people.
+    pub fn last_lines(&self, count: usize) -> Vec<&str> {
+        let lines: Vec<_> = self.output.lines().collect();
+        lines[lines.len().saturating_sub(count)..].to_vec()
     }
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            User::Current => write!(f, "uid {}", rustix::process::geteuid()),
-            User::Nobody => f.write_str("uid 65534 without capabilities"),
-        }
-    }
-}
-
-/// A folder that everybody can read, for copies of programs: the workspace may lie where only its
-/// owner gets.
-fn stage(name: &str) -> Result<Scratch> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Failure::from("only root can run a suite as uid 65534".to_string()));
-    }
-    let stage = Scratch::new(&std::env::temp_dir(), &format!("xtask-{name}"))?;
-    open_to_all(&stage.path)?;
-    Ok(stage)
-}
-
-fn copy_to(stage: &Scratch, program: &Path) -> Result<PathBuf> {
-    let to = stage.path.join(program.file_name().unwrap_or_default());
-    fs::copy(program, &to).at("copy", program)?;
-    open_to_all(&to)?;
-    Ok(to)
 }

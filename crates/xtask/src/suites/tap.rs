@@ -15,6 +15,7 @@
 //! that printed a case's line twice, shows as a disagreement ([`Log::disagreements`]).
 
 use std::fmt;
+use std::ops::AddAssign;
 
 /// What one run printed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -116,6 +117,15 @@ impl Log {
             Some(_) => {}
         }
         found
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.pass += more.pass;
+        self.fail += more.fail;
+        self.skip += more.skip;
+        self.other += more.other;
     }
 }
 

@@ -15,6 +15,7 @@ use profile::machine::{self, Express};
 use super::super::Function;
 use super::{BARS, Cap, Config, MASTER_OFF, Span, put};
 use crate::Bar;
+use crate::sriov::{OFFSET, STRIDE};
 
 pub(super) const COMMAND: usize = 0x04;
 pub(super) const STATUS: usize = 0x06;
@@ -100,7 +101,7 @@ pub(super) fn bar_flags(bar: &Bar) -> u64 {
 }
 
 /// Where the system has placed a BAR.
-fn address_of(function: usize, number: u32, bar: &Bar) -> u64 {
+pub(super) fn address_of(function: usize, number: u32, bar: &Bar) -> u64 {
     let slot = function as u64 * 6 + u64::from(number);
     let address = match bar.wide {
         true => 0x2000_0000_0000 + (slot << 34),
@@ -172,8 +173,11 @@ fn extended_of(facts: &machine::Device) -> Vec<Extended> {
     }
     if facts.total_vfs > 0 && own {
         let vfs = u32::from(facts.total_vfs);
-        // initial and total, sizes of pages
-        add(0x1_0010, 0x40, vec![(0xc, vfs << 16 | vfs), (0x1c, 0x553)]);
+        // initial and total, where they are, their device ID, sizes of pages
+        let place = u32::from(STRIDE) << 16 | u32::from(OFFSET);
+        let id = u32::from(facts.device) << 16;
+        let words = vec![(0xc, vfs << 16 | vfs), (0x14, place), (0x18, id), (0x1c, 0x553)];
+        add(0x1_0010, 0x40, words);
     }
     if let Some(pasid) = facts.pasid.filter(|_| own) {
         let rights = u32::from(pasid.execute) << 1 | u32::from(pasid.privileged) << 2;

@@ -16,6 +16,7 @@ mod layout;
 mod permission;
 
 use super::Function;
+use crate::Bar;
 use layout::{COMMAND, STATUS};
 
 const BARS: usize = 0x10;
@@ -94,6 +95,16 @@ impl Config {
 
     pub fn size(&self) -> usize {
         self.hardware.len()
+    }
+
+    /// What the hardware has.
+    pub fn into_hardware(self) -> Vec<u8> {
+        self.hardware
+    }
+
+    /// Where the system has placed a BAR.
+    pub fn address_of(function: &Function, number: u32, bar: &Bar) -> u64 {
+        layout::address_of(function.number, number, bar)
     }
 
     fn span(&self, at: usize) -> Option<&Span> {

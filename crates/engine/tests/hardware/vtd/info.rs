@@ -1,6 +1,6 @@
 //! What a unit tells of itself, and dirty tracking.
 
-use engine::{Engine, Entry};
+use engine::{Cpus, Engine, Entry};
 use mem::AddressSpace;
 use profile::{Kernel, Machine};
 use uapi::Errno;
@@ -201,7 +201,7 @@ fn domain_ids() {
     ];
     for (what, bits, expected) in rows {
         let engine = Engine::new(&spr(*bits, 0), Kernel::newest());
-        let files = engine.sysfs();
+        let files = engine.sysfs(&Cpus::new("0"));
         let file = files.get("devices/virtual/iommu/dmar0/intel-iommu/domains_supported");
         assert_eq!(file, Some(&Entry::Text((*expected).to_owned())), "{what}");
     }

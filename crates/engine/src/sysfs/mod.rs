@@ -2,22 +2,31 @@
 //!
 //! | path | holds |
 //! |---|---|
-//! | `bus/pci/devices/BDF` | the device: IDs, its driver, its IOMMU, its group |
+//! | `bus/pci/devices/BDF` | the device ([`device`]), its IOMMU, its group |
 //! | `bus/pci/devices/BDF/vfio-dev/vfioN` | that it is with VFIO, and the number of its node, if it has one |
 //! | `class/vfio/N` | a group whose devices are with VFIO, and the number of its node |
 //! | `class/iommu/NAME` | an IOMMU: registers (`drivers/iommu/iommu-sysfs.c` and the vendors' files) |
 //! | `kernel/iommu_groups/N` | the group: devices, type, reserved regions |
+//! | `module/NAME` | modules of VFIO and their parameters ([`modules`]) |
 //!
-//! *What it doesn't do yet*: configuration space and resources.
+//! *What it doesn't do*: take writes, but for the number of virtual functions ([`crate::sriov`]); hold
+//! memory of a device, which programs get from VFIO alone.
 
-use std::collections::BTreeMap;
+mod cpus;
+mod device;
+mod modules;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use profile::machine::{Bdf, Device, Hardware as Registers, Iommu};
+use profile::machine::{Bdf, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
 use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
 
+pub use cpus::Cpus;
+
 use crate::Engine;
+use crate::function::Function;
 use crate::hw::{DeviceState, PciState, vtd};
 
 /// A file of the tree.
@@ -27,6 +36,10 @@ pub enum Entry {
     Folder,
     /// A file with this text.
     Text(String),
+    /// A file with these bytes.
+    Bytes(Vec<u8>),
+    /// A file of this size that nobody opens.
+    Closed(u64),
     /// A symbolic link, relative to its own folder.
     Link(String),
 }
@@ -37,15 +50,26 @@ pub type Tree = BTreeMap<String, Entry>;
 impl Engine {
     /// The names of the machine's device nodes, without `/dev` and without a slash in front.
     pub fn device_nodes(&self) -> Vec<String> {
-        let count = if self.has_device_nodes() { self.functions.len() } else { 0 };
-        let vfio = (0..count).map(|number| format!("vfio/devices/vfio{number}"));
-        let groups = self.groups.keys().map(|number| format!("vfio/{number}"));
+        let numbers = self.present().map(|(number, _)| number).filter(|_| self.has_device_nodes());
+        let vfio = numbers.map(|number| format!("vfio/devices/vfio{number}"));
+        let groups = self.present_groups().into_iter().map(|number| format!("vfio/{number}"));
         let always = ["iommu", "vfio/vfio"].map(str::to_owned).into_iter();
         always.chain(groups).chain(vfio).collect()
     }
 
-    /// The machine's part of `/sys`.
-    pub fn sysfs(&self) -> Tree {
+    /// The functions that are with VFIO and can be seen, with their numbers.
+    fn present(&self) -> impl Iterator<Item = (usize, &Function)> {
+        let all = self.functions.iter().enumerate();
+        all.filter(|(_, function)| self.is_present(function.facts.address))
+    }
+
+    /// The groups of those.
+    fn present_groups(&self) -> BTreeSet<u32> {
+        self.present().map(|(_, function)| function.facts.group).collect()
+    }
+
+    /// The machine's part of `/sys`, with the processors that are near to its devices.
+    pub fn sysfs(&self, cpus: &Cpus) -> Tree {
         let mut tree = Tree::new();
         for folder in [
             "bus/pci/devices",
@@ -61,10 +85,20 @@ impl Engine {
                 self.add_iommu(&mut tree, index, iommu);
             }
         }
+        modules::add(&mut tree, self.machine.devices.iter().any(|device| device.total_vfs > 0));
         for device in &self.machine.devices {
-            self.add_device(&mut tree, device);
+            let address = device.address;
+            if !self.is_present(address) {
+                continue;
+            }
+            let mut functions = self.functions.iter();
+            let function = functions.find(|function| function.facts.address == address);
+            device::add(&mut tree, device, function, cpus);
+            if let Some(count) = self.virtual_functions(address) {
+                device::add_physical(&mut tree, device, count);
+            }
         }
-        for (number, function) in self.functions.iter().enumerate() {
+        for (number, function) in self.present() {
             let device = folder_of(function.facts.address);
             let vfio = format!("{device}/vfio-dev/vfio{number}");
             let mut uevent = String::new();
@@ -76,11 +110,8 @@ impl Engine {
             tree.insert(format!("{vfio}/uevent"), Entry::Text(uevent));
             link(&mut tree, format!("{vfio}/device"), &device);
             link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);
-            link(&mut tree, format!("{device}/driver"), "bus/pci/drivers/vfio-pci");
-            let address = function.facts.address;
-            link(&mut tree, format!("bus/pci/drivers/vfio-pci/{address}"), &device);
         }
-        for group in self.groups.keys() {
+        for group in self.present_groups() {
             let folder = format!("devices/virtual/vfio/{group}");
             // Linux gives minor numbers out in turn; the group's own is as good, and known from its name
             text(&mut tree, format!("{folder}/dev"), format_args!("{VFIO_GROUP_MAJOR}:{group}"));
@@ -117,28 +148,16 @@ impl Engine {
             }
             Registers::ArmSmmuv3(_) | Registers::Riscv(_) => {}
         }
-        for device in self.machine.devices.iter().filter(|it| it.iommu == Some(index)) {
+        let behind = self.machine.devices.iter().filter(|it| it.iommu == Some(index));
+        for device in behind.filter(|it| self.is_present(it.address)) {
             let path = folder_of(device.address);
             link(tree, format!("{folder}/devices/{}", device.address), &path);
             link(tree, format!("{path}/iommu"), &folder);
         }
     }
 
-    fn add_device(&self, tree: &mut Tree, device: &Device) {
-        let folder = folder_of(device.address);
-        link(tree, format!("bus/pci/devices/{}", device.address), &folder);
-        let mut file = |name: &str, value: std::fmt::Arguments<'_>| {
-            text(tree, format!("{folder}/{name}"), value);
-        };
-        file("vendor", format_args!("{:#06x}", device.vendor));
-        file("device", format_args!("{:#06x}", device.device));
-        file("revision", format_args!("{:#04x}", device.revision));
-        file("class", format_args!("{:#08x}", device.class));
-        file("numa_node", format_args!("-1"));
-    }
-
     fn add_groups(&self, tree: &mut Tree) {
-        for device in &self.machine.devices {
+        for device in self.machine.devices.iter().filter(|it| self.is_present(it.address)) {
             let model = device.iommu.and_then(|index| self.models[index].as_ref());
             let Some(model) = model else { continue };
             let group = format!("kernel/iommu_groups/{}", device.group);

@@ -1,0 +1,68 @@
+//! What a program sees of the machine below `/sys` and in `/dev/vfio`: files of the run directory, which
+//! change when the machine does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use engine::{Cpus, Engine, Entry};
+
+use crate::Trouble;
+use crate::directory::Directory;
+
+/// Which processors are online.
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
+/// The files.
+#[derive(Debug)]
+pub(crate) struct Visible {
+    directory: Arc<Directory>,
+    cpus: Cpus,
+    shown: BTreeMap<String, Entry>,
+}
+
+impl Visible {
+    /// Writes them.
+    pub(crate) fn new(directory: &Arc<Directory>, engine: &Engine) -> Result<Self, Trouble> {
+        let cpus = Cpus::new(&std::fs::read_to_string(ONLINE).unwrap_or_default());
+        let directory = Arc::clone(directory);
+        let mut visible = Self { directory, cpus, shown: BTreeMap::new() };
+        visible.update(engine)?;
+        Ok(visible)
+    }
+
+    /// Writes what has changed. What is gone goes last of all, so that what stays is never missing.
+    pub(crate) fn update(&mut self, engine: &Engine) -> Result<(), Trouble> {
+        let nodes = engine.device_nodes().into_iter();
+        let nodes =
+            nodes.map(|node| (format!("{}/{node}", wire::DEV_TREE), Entry::Text(String::new())));
+        let files = engine.sysfs(&self.cpus).into_iter();
+        let files = files.map(|(path, entry)| (format!("{}/{path}", wire::SYS_TREE), entry));
+        let wanted: BTreeMap<_, _> = nodes.chain(files).collect();
+        let changed = wanted.iter().filter(|(path, entry)| self.shown.get(*path) != Some(entry));
+        for (path, entry) in changed {
+            match entry {
+                Entry::Folder => self.directory.folder(path)?,
+                Entry::Text(text) => self.directory.read_only(path, text.as_bytes())?,
+                Entry::Bytes(bytes) => self.directory.read_only(path, bytes)?,
+                Entry::Closed(size) => self.directory.closed(path, *size)?,
+                Entry::Link(to) => self.directory.link(path, to)?,
+            }
+        }
+        let gone: Vec<_> = self.shown.keys().filter(|path| !wanted.contains_key(*path)).collect();
+        let folders: BTreeSet<_> = wanted.keys().flat_map(|path| folders_of(path)).collect();
+        for path in gone.iter().rev() {
+            self.directory.remove(path);
+            // and the folders that were there for it alone, the innermost first
+            let empty =
+                folders_of(path).filter(|it| !folders.contains(it) && !wanted.contains_key(*it));
+            empty.for_each(|folder| self.directory.remove(folder));
+        }
+        self.shown = wanted;
+        Ok(())
+    }
+}
+
+/// The folders that a file is in, the innermost first.
+fn folders_of(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(end, _)| &path[..end])
+}

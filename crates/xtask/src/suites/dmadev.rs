@@ -1,0 +1,250 @@
+//! DPDK's own test of DMA devices, `dpdk-test dmadev_autotest`, as Debian has it: nothing is compiled, the
+//! packages are unpacked into the cache and not installed.
+//!
+//! It copies and fills, in bursts and one by one, and lets accesses fail on purpose. It runs without huge
+//! pages, at several latencies of the device. Without any latency DPDK's driver of `ioat` loses a
+//! completion: while a failed operation is pending, `__ioat_recover` submits the others again, and what has
+//! finished by then is reported one short (`ioat_completed_status` in DPDK 22.11). That run must fail in
+//! just that way, or the device is not as fast as it says.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Choice;
+use super::cache::{Kept, unpack};
+use super::debs;
+use super::place::Place;
+use super::runner::{Job, Machine};
+use crate::failure::{At, Failure, Result};
+use crate::workspace::Workspace;
+
+/// Debian's suite that has the packages, and their version.
+const SUITE: &str = "bookworm";
+const VERSION: &str = "22.11.11-0+deb12u1";
+
+/// Names of packages of that version are `librte-NAMEsuffix`, with these in place of `NAME`.
+const LIBRARY_SUFFIX: &str = "23";
+#[rustfmt::skip] // as many on a line as there is room for
+const LIBRARIES: &[&str] = &[
+    "acl", "bbdev", "bitratestats", "bpf", "bus-pci", "bus-vdev", "cfgfile", "cmdline", "compressdev",
+    "crypto-scheduler", "cryptodev", "distributor", "dma-idxd", "dma-ioat", "dmadev", "eal", "efd", "ethdev",
+    "event-skeleton", "eventdev", "fib", "gpudev", "graph", "gro", "gso", "hash", "ip-frag", "ipsec",
+    "jobstats", "kvargs", "latencystats", "lpm", "mbuf", "member", "mempool", "mempool-ring",
+    "mempool-stack", "meter", "metrics", "net", "net-bond", "net-null", "net-ring", "node", "pcapng", "pci",
+    "pdump", "pipeline", "port", "power", "rawdev", "rcu", "regexdev", "reorder", "rib", "ring", "sched",
+    "security", "stack", "table", "telemetry", "timer", "vhost",
+];
+
+/// What these use and not every Debian has, in any version.
+const OTHERS: &[&str] =
+    &["libbsd0", "libdbus-1-3", "libelf1", "libfdt1", "libjansson4", "libnuma1", "libpcap0.8"];
+
+/// Where packages put what we keep.
+const PROGRAM: &str = "usr/bin/dpdk-test";
+const LIBRARY_FOLDERS: &[&str] = &["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+const DRIVER_FOLDER: &str = "usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0";
+
+/// The place of the device on the default machine.
+const ADDRESS: &str = "0000:6a:01.0";
+
+const TEST: &str = "dmadev_autotest";
+
+/// Longest run; they take some seconds.
+const TIME_LIMIT: Duration = Duration::from_secs(180);
+
+/// How much of the log is shown of a run that failed.
+const LAST_LINES: usize = 40;
+
+/// One run.
+struct Row {
+    /// As `softiommu run --device` takes it.
+    device: &'static str,
+    /// DPDK's driver.
+    driver: &'static str,
+    expected: Expected,
+}
+
+enum Expected {
+    Ok,
+    /// It fails and says this.
+    Fails(&'static str),
+}
+
+const LOST: Expected = Expected::Fails("unexpected number of completions received, 0, not 1");
+
+#[rustfmt::skip] // one run, one line
+const ROWS: &[Row] = &[
+    Row { device: "ioat,version=3.4,latency=1us",   driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=20us",  driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=100us", driver: "librte_dma_ioat.so.23", expected: Expected::Ok },
+    Row { device: "ioat,version=3.4,latency=0",     driver: "librte_dma_ioat.so.23", expected: LOST },
+    Row { device: "dsa,latency=1us",    driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
+    Row { device: "dsa,latency=20us",   driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
+    Row { device: "dsa,latency=100us",  driver: "librte_dma_idxd.so.23", expected: Expected::Ok },
+];
+
+/// The program and its libraries, downloaded now when they are not in the cache.
+pub fn prepare(workspace: &Workspace) -> Result<PathBuf> {
+    let key = (LIBRARIES, OTHERS, PROGRAM, LIBRARY_FOLDERS, DRIVER_FOLDER);
+    Kept::new(workspace, &format!("dpdk-{VERSION}"), key).get(|scratch| {
+        let mut packages = vec![format!("dpdk-dev={VERSION}")];
+        packages.extend(LIBRARIES.iter().map(|name| {
+            let dash = if name.ends_with(|last: char| last.is_ascii_digit()) { "-" } else { "" };
+            format!("librte-{name}{dash}{LIBRARY_SUFFIX}={VERSION}")
+        }));
+        packages.extend(OTHERS.iter().map(|name| (*name).to_owned()));
+        debs::download(SUITE, &packages, scratch).map_err(|failure| {
+            Failure::from(format!(
+                "{failure}\nis {VERSION} no longer in {SUITE}? Then take the next version in \
+                 crates/xtask/src/suites/dmadev.rs"
+            ))
+        })?;
+        keep(scratch)
+    })
+}
+
+/// Unpacks the packages of a folder; returns the folder with just the program and all libraries.
+fn keep(scratch: &Path) -> Result<PathBuf> {
+    let [unpacked, kept] = ["unpacked", "kept"].map(|name| scratch.join(name));
+    fs::create_dir_all(&kept).at("create", &kept)?;
+    for file in files(scratch)? {
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            unpack(&file, &unpacked)?;
+        }
+    }
+    let program = kept.join("dpdk-test");
+    fs::rename(unpacked.join(PROGRAM), &program).at("create", &program)?;
+    for folder in LIBRARY_FOLDERS.iter().chain(&[DRIVER_FOLDER]) {
+        for file in files(&unpacked.join(folder))?.into_iter().filter(|file| file.is_file()) {
+            let to = kept.join(file.file_name().unwrap_or_default());
+            // A link to a library becomes the library.
+            fs::copy(&file, &to).at("create", &to)?;
+        }
+    }
+    Ok(kept)
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).at("list", folder)?;
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// Runs every row, or those whose device begins with an argument.
+pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
+    let folder = prepare(workspace)?;
+    let place = Place::new(workspace, "dmadev", choice.user)?;
+    let folder = place.put(&folder)?;
+    let chosen = |row: &Row| {
+        let mut starts = choice.arguments.iter().filter_map(|start| start.to_str());
+        choice.arguments.is_empty() || starts.any(|start| row.device.starts_with(start))
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for row in ROWS.iter().filter(|row| chosen(row)) {
+        match row.run(workspace, choice, &place, &folder) {
+            Ok(line) => {
+                println!("{line}");
+                passed += 1;
+            }
+            Err(failure) => {
+                eprintln!("{failure}");
+                failed += 1;
+            }
+        }
+    }
+    println!("dmadev: {passed} passed, {failed} failed");
+    match (passed, failed) {
+        (1.., 0) => Ok(()),
+        (0, 0) => Err(Failure::from("dmadev: no such device in its table".to_string())),
+        _ => Err(Failure::from(format!("dmadev: {failed} of {} failed", passed + failed))),
+    }
+}
+
+impl Row {
+    fn run(
+        &self,
+        workspace: &Workspace,
+        choice: &Choice,
+        place: &Place,
+        folder: &Path,
+    ) -> Result<String> {
+        let machine = Machine { devices: vec![self.device.into()], ..Machine::default() };
+        let job = Job {
+            place,
+            program: folder.join("dpdk-test"),
+            arguments: self.arguments(),
+            environment: vec![
+                ("LD_LIBRARY_PATH", folder.into()),
+                ("XDG_RUNTIME_DIR", place.writable.clone().into()),
+                ("DPDK_TEST", TEST.into()),
+            ],
+            under: choice.under(machine),
+            limit: TIME_LIMIT,
+        };
+        let finished = job.run(workspace, &format!("dmadev-{}", self.device))?;
+        match self.judge(&finished.output) {
+            Ok(word) => {
+                let took = finished.took.as_secs_f64();
+                Ok(format!("dmadev {}: {word} [{took:.1} s, {}]", self.device, place.user))
+            }
+            Err(reason) => {
+                finished.last_lines(LAST_LINES).iter().for_each(|line| println!("    {line}"));
+                let (device, log) = (self.device, finished.log.display());
+                Err(Failure::from(format!("dmadev {device}: {reason}\nwhole output: {log}")))
+            }
+        }
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        #[rustfmt::skip] // option and value
+        let words = [
+            "--no-huge", "--no-shconf", "--no-telemetry",
+            "-m", "512", "-l", "0,1", "--iova-mode=va", "-a", ADDRESS,
+            "-d", self.driver, "-d", "librte_mempool_ring.so.23",
+        ];
+        words.map(Into::into).into()
+    }
+
+    fn judge(&self, output: &str) -> Result<&'static str, String> {
+        let says = |text: &str| output.contains(text);
+        match self.expected {
+            _ if says("Test Skipped") || !says("DMA device") && !says("dmadev") => {
+                Err("it found no device".to_owned())
+            }
+            Expected::Ok if says("Test OK") && !says("Test Failed") => Ok("Test OK"),
+            Expected::Ok => Err("\"Test OK\" is not in its output".to_owned()),
+            Expected::Fails(how) if says(how) && says("Test Failed") => Ok("fails as it must"),
+            Expected::Fails(how) => Err(format!("it must fail with \"{how}\"")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_judged() {
+        let row = |expected| Row { device: "ioat", driver: "", expected };
+        let (good, lost) = (row(Expected::Ok), row(LOST));
+        #[rustfmt::skip] // one output, one line
+        let cases: &[(&Row, &str, Result<&str, &str>)] = &[
+            (&good, "### Test dmadev instance 0\nTest OK\n",      Ok("Test OK")),
+            (&good, "### Test dmadev instance 0\nTest Failed\n",  Err("\"Test OK\" is not in its output")),
+            (&good, "### Test dmadev instance 0\n",               Err("\"Test OK\" is not in its output")),
+            (&good, "Test OK\n",                                  Err("it found no device")),
+            (&good, "dmadev\nTest Skipped\n",                     Err("it found no device")),
+            (&lost, "dmadev: unexpected number of completions received, 0, not 1\nTest Failed\n", Ok("fails as it must")),
+            (&lost, "dmadev\nTest OK\n",                          Err("it must fail with \"unexpected number of completions received, 0, not 1\"")),
+        ];
+        for (row, output, expected) in cases {
+            let told = row.judge(output);
+            assert_eq!(
+                told.as_deref().map_err(String::as_str),
+                expected.as_deref().map_err(|it| *it),
+                "{output:?}"
+            );
+        }
+    }
+}
