@@ -3,7 +3,7 @@
 //! | argument | what is measured | the baseline |
 //! |---|---|---|
 //! | `calls` | a call through `softiommu run`, and through the engine in-process | a native ioctl |
-//! | `stores` | stores of a program to a device's memory: [`stores`] | a signal, a native ioctl |
+//! | `stores` | stores of a program to a device's memory: [`mod@stores`] | a signal, a native ioctl |
 //! | `dma` | translations and reads of a device: [`dma`] | the crate `vm-memory`, a copy |
 //!
 //! Every number is the median of batches of one run, in nanoseconds. Where calls are measured no page

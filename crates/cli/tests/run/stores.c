@@ -1,6 +1,7 @@
 /*
  * A program that maps a device's memory and stores to it in every way. The part to play is its argument.
- * It ends with a failure when something is not as on Linux.
+ * It ends with a failure when something is not as on Linux. It is long for being one program: every part is on
+ * its own, and shares the mapping and the handlers at the top.
  *
  * The device is `dmatest`: 4 KiB from 0x1000 on (the script) hold what is stored, the word at 0x18 counts.
  */
