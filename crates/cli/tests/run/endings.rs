@@ -34,7 +34,7 @@ fn statuses() {
         (&["--", "/etc/passwd"],             126, "softiommu: /etc/passwd: cannot be executed"),
         (&["--", "/tmp"],                    126, "softiommu: /tmp: cannot be executed"),
         (&["--", fixed],                     125, "is statically linked"),
-        (&["--machine", "pdp11", "true"],    125, "softiommu: unknown machine \"pdp11\"; known: spr, icx, grace, genoa, riscv, none, selftest; a file"),
+        (&["--machine", "pdp11", "true"],    125, "softiommu: unknown machine \"pdp11\"; known: spr, icx, grace, genoa, riscv, q35, none, selftest; a file"),
         (&["--machine", "no.toml", "true"],  125, "softiommu: no.toml: No such file"),
         (&["--machine", "spr", "--", "test", "-c", "/dev/vfio/devices/vfio0"], 0, ""),
         (&["--machine", "spr", "--", "test", "-e", "/sys/bus/pci/devices/0000:6a:01.0/vfio-dev/vfio0/dev"], 0, ""),
