@@ -100,7 +100,7 @@ mod tests {
             ("softiommu-report", "softiommu-mem",  None,          true,  &["report -> mem: allowed is engine"]),
             ("softiommu",        "softiommu-shim", Some("build"), true,  &[]),
             ("softiommu",        "softiommu-mem",  Some("build"), true,  &["cli -> mem (build): allowed is shim"]),
-            ("softiommu",        "softiommu-shim", None,          true,  &["cli -> shim: allowed is client, profile, report, supervisor, uapi"]),
+            ("softiommu",        "softiommu-shim", None,          true,  &["cli -> shim: allowed is client, devices, profile, report, supervisor, uapi"]),
             ("softiommu-magic",  "softiommu-mem",  None,          true,  &["magic: has no row in the table"]),
         ];
         for &(from, to, kind, ours, expected) in cases {

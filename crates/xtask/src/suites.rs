@@ -3,6 +3,7 @@
 //! | suite | what it is | passes when |
 //! |---|---|---|
 //! | `conformance/suites/NAME.toml` | a kernel selftest, compiled by [`recipe`] from Debian's kernel source | the cases are as [`expected`] |
+//! | `vfio-ioat` and others ([`vfio`]) | the kernel's selftests of VFIO, on a device each | every case passes |
 //! | `recorded` | real kernels' answers to seeded calls, played by our `iommufd-player` | no answer differs |
 //!
 //! Compiled suites are kept in the cache under a hash of their recipe ([`mod@build`]), so a changed
@@ -15,6 +16,7 @@ mod recipe;
 mod recorded;
 mod runner;
 mod tap;
+mod vfio;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -32,7 +34,7 @@ use crate::workspace::Workspace;
 /// Compile the outside suites, and run those that are named.
 #[derive(Args)]
 pub struct Options {
-    /// Suites to run: a file's name of conformance/suites, or `recorded`
+    /// Suites to run: a file's name of conformance/suites, vfio-ioat, vfio-dsa, vfio-igb, or recorded
     names: Vec<String>,
     /// Run every suite
     #[arg(long, conflicts_with = "names")]
@@ -61,10 +63,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result {
     let mut names = options.names.clone();
     if options.run {
         names = expected::names(workspace)?;
+        names.extend(vfio::names().map(str::to_owned));
         names.push(RECORDED.into());
     }
     // A misspelt name shows before the minutes of building.
-    for name in names.iter().filter(|name| *name != RECORDED) {
+    let has_file = |name: &&String| *name != RECORDED && !vfio::names().any(|it| it == *name);
+    for name in names.iter().filter(has_file) {
         Suite::load(workspace, name)?;
     }
     build(workspace)?;
@@ -76,11 +80,22 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result {
     for name in &names {
         let done = match name.as_str() {
             RECORDED => recorded::run(workspace, user, options.bare, &options.arguments),
+            name if vfio::names().any(|it| it == name) && options.bare => {
+                Err(Failure::from(format!("{name}: its device is softiommu's")))
+            }
+            name if vfio::names().any(|it| it == name) => {
+                vfio::run(workspace, name, user, &options.arguments)
+            }
             name => {
-                let job = selftest(workspace, &Suite::load(workspace, name)?)?;
+                let suite = Suite::load(workspace, name)?;
+                let job = selftest(workspace, &suite)?;
                 let under = if options.bare { Under::Kernel } else { job.under };
                 let job = Job { user, under, ..job };
-                run_job(workspace, name, job, &options.arguments)
+                let suite = match options.arguments.as_slice() {
+                    [] => suite,
+                    _ => Suite::any_selection(),
+                };
+                run_job(workspace, name, job, &suite, &options.arguments)
             }
         };
         if let Err(failure) = done {
@@ -102,8 +117,9 @@ pub fn build_ours(workspace: &Workspace) -> Result {
 
 /// Runs one kernel selftest as its file says.
 pub fn run_one(workspace: &Workspace, name: &str, user: User) -> Result {
-    let job = selftest(workspace, &Suite::load(workspace, name)?)?;
-    run_job(workspace, name, Job { user, ..job }, &[])
+    let suite = Suite::load(workspace, name)?;
+    let job = selftest(workspace, &suite)?;
+    run_job(workspace, name, Job { user, ..job }, &suite, &[])
 }
 
 /// Plays the recorded kernels' calls and compares every answer.
@@ -113,23 +129,25 @@ pub fn run_recorded(workspace: &Workspace) -> Result {
 
 fn selftest(workspace: &Workspace, suite: &Suite) -> Result<Job> {
     let program = build(workspace)?.join(&suite.program);
-    let under = Under::Softiommu { machine: suite.machine.clone(), kernel: None };
+    let under =
+        Under::Softiommu { machine: suite.machine.clone(), devices: Vec::new(), kernel: None };
     Ok(Job { program, arguments: Vec::new(), under, user: User::Current, limit: TIME_LIMIT })
 }
 
 /// How much of the output is shown of a program that stopped within or before a case.
 const LAST_LINES: usize = 40;
 
-/// Runs a job and judges it. `extra` arguments select part of a suite, so the expected counts do
-/// not apply.
-fn run_job(workspace: &Workspace, name: &str, mut job: Job, extra: &[OsString]) -> Result {
+/// Runs a job, with more arguments, and judges it.
+fn run_job(
+    workspace: &Workspace,
+    name: &str,
+    mut job: Job,
+    suite: &Suite,
+    extra: &[OsString],
+) -> Result {
     job.arguments.extend_from_slice(extra);
     let finished = job.run(workspace, name)?;
     let log = tap::parse(&finished.output);
-    let suite = match extra.is_empty() {
-        true => Suite::load(workspace, name)?,
-        false => Suite::any_selection(),
-    };
     let mut verdict = suite.judge(&log);
     if log.counts().fail == 0 {
         verdict.complaints.extend(finished.require_success().err().map(|e| e.to_string()));

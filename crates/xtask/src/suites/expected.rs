@@ -75,6 +75,11 @@ impl Suite {
         Self { program, machine, pass: None, skipped: Vec::new(), failed: Vec::new() }
     }
 
+    /// What holds where every one of so many cases passes.
+    pub fn all_pass(cases: usize) -> Self {
+        Self { pass: Some(cases), ..Self::any_selection() }
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         let suite: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if suite.pass.is_none() {

@@ -68,7 +68,11 @@ impl Recording {
         let mut arguments = vec!["--compare".into(), self.path.clone().into()];
         arguments.extend_from_slice(extra);
         let (machine, kernel) = ("selftest".into(), Some(self.kernel.clone()));
-        let under = if bare { Under::Kernel } else { Under::Softiommu { machine, kernel } };
+        let under = if bare {
+            Under::Kernel
+        } else {
+            Under::Softiommu { machine, devices: Vec::new(), kernel }
+        };
         let program = workspace.release("iommufd-player");
         Job { program, arguments, under, user, limit: TIME_LIMIT }
     }

@@ -30,6 +30,8 @@ pub enum Under {
     Softiommu {
         /// The argument of `--machine`.
         machine: String,
+        /// The arguments of `--device`; those of the machine where there is none.
+        devices: Vec<String>,
         /// The argument of `--kernel`; the newest where there is none.
         kernel: Option<String>,
     },
@@ -100,9 +102,10 @@ impl Job {
             Some(stage) => copy_to(stage, program),
             None => Ok(program.to_path_buf()),
         };
-        if let Under::Softiommu { machine, kernel } = &self.under {
+        if let Under::Softiommu { machine, devices, kernel } = &self.under {
             words.push(place(&workspace.release("softiommu"))?.into());
             words.extend(["run", "--machine", machine].map(Into::into));
+            words.extend(devices.iter().flat_map(|it| ["--device", it]).map(Into::into));
             if let Some(kernel) = kernel {
                 words.extend(["--kernel", kernel].map(Into::into));
             }
