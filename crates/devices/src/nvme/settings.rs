@@ -47,8 +47,11 @@ impl Default for Settings {
 
 const DEFAULT_SIZE: u64 = 1 << 30;
 
-const SIZE: Setting =
-    Setting { name: "size", what: "bytes of each namespace, such as 1G", default: "" };
+const SIZE: Setting = Setting {
+    name: "size",
+    what: "bytes of each namespace; without, what the file has for it, or 1G of memory",
+    default: "",
+};
 const PATH: Setting = Setting {
     name: "path",
     what: "file that holds the namespaces; without, they are in memory",
@@ -58,8 +61,11 @@ const COUNT: Setting =
     Setting { name: "namespaces", what: "how many there are, 1 to 256", default: "1" };
 const BLOCK: Setting =
     Setting { name: "block", what: "bytes of a block, 512 or 4096", default: "512" };
-const SERIAL: Setting =
-    Setting { name: "serial", what: "serial number, different for each controller", default: "" };
+const SERIAL: Setting = Setting {
+    name: "serial",
+    what: "serial number; without, each controller has another",
+    default: "",
+};
 
 /// How it is asked for.
 pub const ENTRY: Entry = Entry {
