@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use engine::{Caller, Engine, File, Node, Refusal};
+use engine::{Caller, Engine, File, Node, Refusal, Trigger};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, SharedFile};
 use parking_lot::Mutex;
 use profile::{Kernel, Machine};
@@ -183,6 +183,10 @@ impl Caller for Inside {
 
     fn shared_file(&mut self, fd: i32) -> Result<Arc<SharedFile>, Errno> {
         self.memory.clone().filter(|_| fd == MEMORY_FILE).ok_or(Errno::EBADF)
+    }
+
+    fn eventfd(&mut self, _: i32) -> Result<Arc<dyn Trigger>, Errno> {
+        Err(Errno::EBADF)
     }
 
     fn is_mapped(&mut self, _: &SharedFile) -> bool {

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use engine::{Caller, Engine, Entry, File, Node, Refusal, Tree};
+use engine::{Caller, Engine, Entry, File, Node, Refusal, Tree, Trigger};
 use mem::process::{Process, SharedObjects, is_pinnable_memory};
-use mem::{AddressSpace, ObjectKey, SharedFile};
+use mem::{AddressSpace, EventFd, ObjectKey, SharedFile};
 use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 use uapi::Errno;
@@ -200,6 +200,11 @@ impl Caller for Here<'_> {
             return Err(Errno::EINVAL);
         }
         SharedFile::new(fd).map(Arc::new).map_err(|_| Errno::EBADF)
+    }
+
+    fn eventfd(&mut self, number: i32) -> Result<Arc<dyn Trigger>, Errno> {
+        let fd = self.0.process.descriptor(number).map_err(|_| Errno::EBADF)?;
+        Ok(Arc::new(EventFd::new(fd).map_err(|_| Errno::EINVAL)?))
     }
 
     fn is_mapped(&mut self, file: &SharedFile) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mem::{AddressSpace, SharedFile};
 use uapi::Errno;
 
-use crate::File;
+use crate::{File, Trigger};
 
 /// What Linux calls `current`: the task that makes a call.
 ///
@@ -29,6 +29,10 @@ pub trait Caller {
     /// The shared memory behind the caller's descriptor `fd`, for `IOMMU_IOAS_MAP_FILE`:
     /// `EBADF` when it is not open, `EINVAL` when it is not memory that can be pinned.
     fn shared_file(&mut self, fd: i32) -> Result<Arc<SharedFile>, Errno>;
+
+    /// The eventfd behind the caller's descriptor `fd` (`eventfd_ctx_fdget`): `EBADF` when it is not open,
+    /// `EINVAL` when it is none.
+    fn eventfd(&mut self, fd: i32) -> Result<Arc<dyn Trigger>, Errno>;
 
     /// Whether any process of the run still maps this object.
     fn is_mapped(&mut self, file: &SharedFile) -> bool;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use mem::{PAGE_SIZE, SharedFile};
+use mem::PAGE_SIZE;
 use parking_lot::Mutex;
 use profile::Quirk;
 
+use crate::file::Mapping;
 use crate::objects::Handle;
 use crate::pages::AccountMode;
 use crate::state::State;
@@ -48,7 +49,7 @@ impl Context {
         length: u64,
         shared: bool,
         exec: bool,
-    ) -> Result<(Arc<SharedFile>, u64), Refusal> {
+    ) -> Result<Mapping, Refusal> {
         if !self.engine.kernel.has(Quirk::Mmap) {
             return Err(Refusal::NoOperation { operation: "mmap" });
         }
@@ -64,6 +65,6 @@ impl Context {
         }
         let state = self.state.lock();
         let region = state.regions.get(offset, length).ok_or(Refusal::NoRegion { offset })?;
-        Ok((Arc::clone(&region.file), 0))
+        Ok(Mapping { object: Arc::clone(&region.file), offset: 0, trapped: false })
     }
 }

@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::call;
 use crate::context::Context;
 use crate::events::{FaultQueue, VeventQueue};
+use crate::function::Way;
 use crate::objects::Handle;
 use crate::pages::Dmabuf;
 use crate::vfio::VfioFile;
@@ -38,6 +39,17 @@ pub(crate) enum Kind {
     Access(AccessFile),
     Dmabuf(Arc<Dmabuf>),
     Vfio(VfioFile),
+}
+
+/// What the caller of `mmap(2)` maps in place of a file of ours.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The memory.
+    pub object: Arc<SharedFile>,
+    /// Where in it the mapping begins, in bytes.
+    pub offset: u64,
+    /// Whether the caller may only read what it maps, and its stores go by [`File::store`].
+    pub trapped: bool,
 }
 
 /// A fault queue being read. It is a user of its object.
@@ -112,7 +124,7 @@ impl File {
         match (&*self.0, at) {
             (Kind::Fault(file), None) => file.queue.read(caller, va, count),
             (Kind::Vevent(file), None) => file.queue.read(caller, va, count),
-            (Kind::Vfio(file), at) => file.read(caller, va, count, at),
+            (Kind::Vfio(file), at) => file.transfer(caller, Way::Read, (va, count), at),
             _ => Err(Refusal::NoOperation { operation: "read" }),
         }
     }
@@ -127,7 +139,7 @@ impl File {
     ) -> Result<u64, Refusal> {
         match (&*self.0, at) {
             (Kind::Fault(file), None) => file.queue.write(caller, va, count),
-            (Kind::Vfio(file), at) => file.write(caller, va, count, at),
+            (Kind::Vfio(file), at) => file.transfer(caller, Way::Write, (va, count), at),
             _ => Err(Refusal::NoOperation { operation: "write" }),
         }
     }
@@ -138,18 +150,29 @@ impl File {
         matches!(&*self.0, Kind::Iommu(_) | Kind::Vfio(_))
     }
 
-    /// `mmap(2)`: the object, and the offset in bytes in it, that the caller shall map instead.
+    /// `mmap(2)`: what the caller shall map instead.
     pub fn mmap(
         &self,
         offset: u64,
         length: u64,
         shared: bool,
         exec: bool,
-    ) -> Result<(Arc<SharedFile>, u64), Refusal> {
+    ) -> Result<Mapping, Refusal> {
         match &*self.0 {
             Kind::Iommu(context) => context.mmap(offset, length, shared, exec),
-            Kind::Vfio(file) => Err(file.mmap(offset)),
+            Kind::Vfio(file) => file.mmap(offset, length, shared),
             _ => Err(Refusal::NoOperation { operation: "mmap" }),
+        }
+    }
+
+    /// A store of the caller to what it has mapped, where [`Mapping::trapped`] says that they come here.
+    ///
+    /// `at` is a position in the file: the offset of the mapping and the distance from its start. A refused
+    /// store is `SIGBUS` on Linux.
+    pub fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.store(at, bytes),
+            _ => Err(Refusal::NoOperation { operation: "store" }),
         }
     }
 

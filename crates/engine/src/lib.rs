@@ -15,7 +15,7 @@
 //! | [`dma`] | the door from a device to memory, and its caches |
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
-//! | [`function`], [`model`] | their regions and reset; the devices behind them |
+//! | [`function`], [`model`] | what programs do with them; the devices behind them |
 //! | [`interrupts`] | from a device to who waits for it |
 //! | [`sysfs`] | the machine as files below `/sys` |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
@@ -55,12 +55,13 @@ use std::sync::Arc;
 
 use mem::PinBoard;
 use parking_lot::Mutex;
-use profile::{Kernel, Machine, Quirk, machine};
+use profile::machine::{self, Iommu, Vendor};
+use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
-pub use file::{File, Node};
+pub use file::{File, Mapping, Node};
 pub use interrupts::{Interrupts, Trigger};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
@@ -70,7 +71,7 @@ pub use sysfs::{Entry, Tree};
 
 use context::Context;
 use dma::Requester;
-use function::Function;
+use function::{Function, Platform};
 use hw::Hardware;
 use hw::selftest::Selftest;
 use pages::AccountMode;
@@ -106,10 +107,10 @@ impl Engine {
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
                 let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
-                let isolated = machine.iommus[index].interrupt_remapping;
+                let platform = platform_of(machine, &machine.iommus[index]);
                 let facts = Arc::new(device.clone());
                 let number = functions.len();
-                functions.push(Function::new(number, facts, Arc::clone(hw), isolated, requester));
+                functions.push(Function::new(number, facts, Arc::clone(hw), platform, requester));
             }
         }
         Arc::new(Self {
@@ -181,5 +182,17 @@ impl Engine {
             return Err(Refusal::NotFound { what: "VFIO device", value: number.into() });
         }
         Ok(File::new(file::Kind::Vfio(VfioFile::new(Arc::clone(self), index))))
+    }
+}
+
+/// What becomes of the interrupts of devices behind an IOMMU.
+fn platform_of(machine: &Machine, iommu: &Iommu) -> Platform {
+    let remapped = iommu.interrupt_remapping;
+    // arch/x86/kernel/apic/msi.c; controllers of Arm and RISC-V have no MSI_FLAG_PCI_MSIX_ALLOC_DYN
+    let x86 = matches!(iommu.hardware.vendor(), Vendor::IntelVtd | Vendor::Amd);
+    Platform {
+        isolated: remapped || machine.unsafe_interrupts,
+        dynamic_msix: x86,
+        multiple_msi: remapped || !x86,
     }
 }

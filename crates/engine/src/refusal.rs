@@ -18,6 +18,14 @@ pub enum Refusal {
         /// The number that was asked.
         cmd: u32,
     },
+    /// The device has no such thing.
+    #[error("the device has no {what} {value:#x}")]
+    NotOffered {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which.
+        value: u64,
+    },
     /// A pointer of the caller leads to no usable memory.
     #[error("{what} is not usable memory")]
     BadAddress {
@@ -277,7 +285,7 @@ impl Refusal {
     #[rustfmt::skip] // one reason, one line
     pub fn errno(&self) -> Errno {
         match self {
-            Self::UnknownCommand { .. }                    => Errno::ENOTTY,
+            Self::UnknownCommand { .. } | Self::NotOffered { .. } => Errno::ENOTTY,
             Self::BadAddress { .. } | Self::NotPinnable    => Errno::EFAULT,
             Self::TooShort { .. } | Self::Invalid { .. }
                 | Self::Unfit { .. } | Self::ReadOnly { .. } | Self::NotBound | Self::WrongKind { .. }                   => Errno::EINVAL,

@@ -77,6 +77,22 @@ pub(crate) fn load_struct<T: FromBytes + IntoBytes + Immutable>(
     T::read_from_bytes(&bytes).map_err(|_| Refusal::BadAddress { what })
 }
 
+/// The first `given` bytes of an argument of VFIO, the rest 0, after a look at its first number: `argsz` must reach
+/// `min`.
+pub(crate) fn load_argument<T: FromBytes + IntoBytes + Immutable>(
+    memory: &dyn AddressSpace,
+    va: u64,
+    given: usize,
+    min: usize,
+) -> Result<T, Refusal> {
+    let it: T = load_struct(memory, va, given, given, "argument")?;
+    let argsz = u32::read_from_prefix(it.as_bytes()).map_or(0, |(argsz, _)| argsz);
+    if (argsz as usize) < min && given > 4 {
+        return Err(Refusal::TooShort { size: argsz, min });
+    }
+    Ok(it)
+}
+
 /// Whether `length` bytes of the caller are all zero (`check_zeroed_user`). Stops at the first
 /// that is not, so that a length of 4 GiB costs no more than the memory that is there.
 fn is_zero(

@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 use profile::Quirk;
 use uapi::Errno;
 use uapi::vfio::*;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::FromBytes;
 
 use crate::context::Context;
 use crate::device::{Device, NO_PASID};
-use crate::file::Kind;
-use crate::function::Function;
+use crate::file::{Kind, Mapping};
+use crate::function::{Function, Way};
 use crate::hw::{DeviceState, PciState};
 use crate::objects::ObjectId;
 use crate::state::PtMode;
-use crate::task::{Task, load_struct};
+use crate::task::{Task, load_argument, load_struct};
 use crate::{Caller, Engine, Refusal};
 
 const MINUS_EINVAL: u32 = (-Errno::EINVAL.code()).cast_unsigned();
@@ -93,41 +93,22 @@ impl VfioFile {
         match cmd {
             VFIO_DEVICE_ATTACH_IOMMUFD_PT => bound.attach(&mut task, arg).map(|()| 0),
             VFIO_DEVICE_DETACH_IOMMUFD_PT => bound.detach(&task, arg).map(|()| 0),
-            VFIO_DEVICE_GET_INFO => self.info(&task, arg).map(|()| 0),
-            VFIO_DEVICE_GET_REGION_INFO => self.region_info(&task, arg).map(|()| 0),
-            VFIO_DEVICE_GET_IRQ_INFO => self.irq_info(&task, arg).map(|()| 0),
-            VFIO_DEVICE_RESET => {
-                self.function().reset();
-                Ok(0)
-            }
-            _ => Err(Refusal::UnknownCommand { cmd }),
+            _ => self.function().ioctl(&mut task, cmd, arg),
         }
     }
 
-    /// `vfio_device_fops_read`; `at` is the position of `pread(2)`.
-    pub fn read(
+    /// `vfio_device_fops_read` and `vfio_device_fops_write`; `at` is the position of `pread(2)` and
+    /// `pwrite(2)`.
+    pub fn transfer(
         &self,
         caller: &dyn Caller,
-        va: u64,
-        count: u64,
+        way: Way,
+        buffer: (u64, u64),
         at: Option<u64>,
     ) -> Result<u64, Refusal> {
         self.check_bound()?;
         let memory = &**caller.memory();
-        self.positioned(at, |at| self.function().read(memory, va, count, at))
-    }
-
-    /// `vfio_device_fops_write`; `at` is the position of `pwrite(2)`.
-    pub fn write(
-        &self,
-        caller: &dyn Caller,
-        va: u64,
-        count: u64,
-        at: Option<u64>,
-    ) -> Result<u64, Refusal> {
-        self.check_bound()?;
-        let memory = &**caller.memory();
-        self.positioned(at, |at| self.function().write(memory, va, count, at))
+        self.positioned(at, |at| self.function().transfer(memory, way, buffer, at))
     }
 
     /// Makes a transfer at a position, or at the file's own, which moves on with it.
@@ -146,40 +127,22 @@ impl VfioFile {
         Ok(done)
     }
 
-    /// `mmap(2)` (`vfio_pci_core_mmap`): no region can be mapped.
-    pub fn mmap(&self, offset: u64) -> Refusal {
-        let rule = "the region cannot be mapped";
-        match self.check_bound() {
-            Ok(()) => Refusal::Invalid { field: "offset", value: offset, rule },
-            Err(refusal) => refusal,
-        }
+    /// `vfio_device_fops_mmap`
+    pub fn mmap(&self, offset: u64, length: u64, shared: bool) -> Result<Mapping, Refusal> {
+        self.check_bound()?;
+        self.function().mmap(offset, length, shared)
+    }
+
+    /// A store to a region that is mapped. What was mapped stays so when the file is closed: the device is
+    /// given back with the last of both.
+    pub fn store(&self, at: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        self.check_bound()?;
+        self.function().store_mapped(at, bytes)
     }
 
     /// Before it is bound, the file has no other operation.
     fn check_bound(&self) -> Result<(), Refusal> {
         self.bound.lock().as_ref().map(|_| ()).ok_or(Refusal::NotBound)
-    }
-
-    fn info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
-        const MIN: usize = std::mem::offset_of!(vfio_device_info, cap_offset);
-        let asked: vfio_device_info = load(&**task.memory(), arg, MIN, MIN)?;
-        let info = vfio_device_info { argsz: asked.argsz, ..self.function().info() };
-        let told = &info.as_bytes()[..size_of_val(&info).min(asked.argsz as usize)];
-        task.memory().write(arg, told).map_err(Refusal::bad("argument"))
-    }
-
-    fn region_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
-        const WHOLE: usize = size_of::<vfio_region_info>();
-        let mut info: vfio_region_info = load(&**task.memory(), arg, WHOLE, WHOLE)?;
-        (info.flags, info.size, info.offset) = self.function().region(info.index)?;
-        task.store(arg, &info, "argument")
-    }
-
-    fn irq_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
-        const WHOLE: usize = size_of::<vfio_irq_info>();
-        let mut info: vfio_irq_info = load(&**task.memory(), arg, WHOLE, WHOLE)?;
-        (info.flags, info.count) = self.function().interrupt_info(info.index)?;
-        task.store(arg, &info, "argument")
     }
 
     fn function(&self) -> &Function {
@@ -223,7 +186,7 @@ impl VfioFile {
         if !function.hw.is_coherent() {
             return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
         }
-        if !function.isolated {
+        if !function.platform.isolated {
             return Err(Refusal::NotIsolated);
         }
         let group = function.facts.group;
@@ -262,10 +225,10 @@ impl VfioFile {
         let kernel = self.engine.kernel;
         let memory = &**caller.memory();
         if !kernel.has(Quirk::VfioBindToken) {
-            let request: vfio_device_bind_iommufd = load(memory, arg, MIN, MIN)?;
+            let request: vfio_device_bind_iommufd = load_argument(memory, arg, MIN, MIN)?;
             return check_flags(request.flags, 0).map(|()| request);
         }
-        let argsz = load::<u32>(memory, arg, 4, 4)?;
+        let argsz = load_argument::<u32>(memory, arg, 4, 4)?;
         if (argsz as usize) < MIN {
             return Err(Refusal::TooShort { size: argsz, min: MIN });
         }
@@ -276,8 +239,8 @@ impl VfioFile {
         check_flags(request.flags, VFIO_DEVICE_BIND_FLAG_TOKEN).map(|()| request)
     }
 
-    /// Only SR-IOV devices whose physical function is with VFIO have tokens; none here has one
-    /// (`vfio_df_check_token`).
+    /// A physical function takes any token while no virtual one is in use; other functions have none
+    /// (`vfio_df_check_token`, `vfio_pci_core_match_token_uuid`).
     fn check_token(
         &self,
         caller: &dyn Caller,
@@ -292,6 +255,9 @@ impl VfioFile {
             .memory()
             .read(request.token_uuid_ptr, &mut token)
             .map_err(Refusal::bad("token_uuid_ptr"))?;
+        if self.function().facts.total_vfs > 0 {
+            return Ok(());
+        }
         let rule = "the device takes no token";
         Err(Refusal::Invalid { field: "flags", value: request.flags.into(), rule })
     }
@@ -307,22 +273,6 @@ fn iommufd(caller: &mut dyn Caller, fd: i32) -> Result<Arc<Context>, Refusal> {
             _ => Err(Refusal::WrongFile { fd, wanted: "iommufd" }),
         },
     }
-}
-
-/// The first `given` bytes of a struct, the rest 0, after a look at its first number: `argsz` must reach
-/// `min`.
-fn load<T: FromBytes + IntoBytes + Immutable>(
-    memory: &dyn mem::AddressSpace,
-    va: u64,
-    given: usize,
-    min: usize,
-) -> Result<T, Refusal> {
-    let it: T = load_struct(memory, va, given, given, "argument")?;
-    let argsz = u32::read_from_prefix(it.as_bytes()).map_or(0, |(argsz, _)| argsz);
-    if (argsz as usize) < min && given > 4 {
-        return Err(Refusal::TooShort { size: argsz, min });
-    }
-    Ok(it)
 }
 
 impl Bound {
@@ -390,7 +340,7 @@ impl Bound {
 fn load_with_pasid<T: Argument>(task: &Task<'_>, arg: u64, pasid: u32) -> Result<T, Refusal> {
     let memory = &**task.memory();
     let (whole, min) = (size_of::<T>(), size_of::<T>() - size_of::<u32>());
-    let it: T = load(memory, arg, min, min)?;
+    let it: T = load_argument(memory, arg, min, min)?;
     let word = |at: usize| u32::read_from_prefix(&it.as_bytes()[at..]).map_or(0, |(word, _)| word);
     let (argsz, flags) = (word(0), word(4));
     let pasid = if task.has(Quirk::VfioPasid) { pasid } else { 0 };
@@ -401,7 +351,7 @@ fn load_with_pasid<T: Argument>(task: &Task<'_>, arg: u64, pasid: u32) -> Result
     if (argsz as usize) < whole {
         return Err(Refusal::TooShort { size: argsz, min: whole });
     }
-    load(memory, arg, whole, whole)
+    load_argument(memory, arg, whole, whole)
 }
 
 fn check_flags(flags: u32, known: u32) -> Result<(), Refusal> {

@@ -11,10 +11,12 @@
 //! | [`PinBoard`] | who holds which page pinned, over all processes |
 //! | [`SharedFile`] | an object that outlives its mappings: memfd, shm, hugetlbfs |
 //! | [`Window`] | a part of it, mapped here |
+//! | [`EventFd`] | a program's counter of events |
 //!
 //! *What it doesn't do*: private memory has no other handle than the process that owns it, so a
 //! private page is gone when its owner dies or unmaps it, where Linux would keep the pinned page.
 
+mod eventfd;
 mod extent;
 mod pins;
 mod shared;
@@ -23,6 +25,7 @@ mod window;
 
 pub mod process;
 
+pub use eventfd::EventFd;
 pub use extent::{Backing, Extent, ObjectKey, PageId};
 pub use pins::{Pin, PinBoard};
 pub use shared::{SharedFile, WINDOW_SIZE};

@@ -96,6 +96,8 @@ named! {
     VfioPasid = "vfio-pasid",
     VfioBindToken = "vfio-bind-token",
     VfioBindTokenLost = "vfio-bind-token-lost",
+    VfioErrorsOfAny = "vfio-errors-of-any",
+    VfioPrecopyInfo = "vfio-precopy-info",
 }
 
 /// A Linux release.

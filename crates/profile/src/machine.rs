@@ -30,6 +30,9 @@ pub struct Machine {
     /// Whether devices that are with VFIO have nodes below `/dev/vfio/devices`, since 6.6
     /// (`CONFIG_VFIO_DEVICE_CDEV`).
     pub vfio_device_cdev: bool,
+    /// Whether devices whose messages reach more than their own interrupts can be bound all the same
+    /// (`iommufd.allow_unsafe_interrupts`).
+    pub unsafe_interrupts: bool,
     /// How its IOMMUs and devices cache.
     pub caches: Caching,
     /// Its IOMMUs.
@@ -191,6 +194,12 @@ pub struct Device {
     pub revision: u8,
     /// Class, subclass and programming interface.
     pub class: u32,
+    /// Vendor and device ID of the subsystem.
+    pub subsystem: (u16, u16),
+    /// What it is on PCI Express; none on older buses.
+    pub express: Option<Express>,
+    /// How many virtual functions it may have, as a physical one.
+    pub total_vfs: u16,
     /// IOMMU group; devices of one group have one owner.
     pub group: u32,
     /// Whether it has the ATS capability.
@@ -203,6 +212,15 @@ pub struct Device {
     pub virtual_function: bool,
     /// The software device behind it, with its settings, as `softiommu run --device` takes it.
     pub model: String,
+}
+
+named! {
+    /// What a function is on PCI Express (PCIe 7.5.3.2).
+    Express:
+    /// Below a port.
+    Endpoint = "endpoint",
+    /// In the root complex.
+    Integrated = "integrated",
 }
 
 /// PASID capability (PCIe 7.8.8).
@@ -300,7 +318,7 @@ pub enum NoMachine {
     Bad(#[from] BadFile),
 }
 
-shipped!("machines": "spr" "icx" "grace" "genoa" "riscv" "none" "selftest");
+shipped!("machines": "spr" "icx" "grace" "genoa" "riscv" "q35" "none" "selftest");
 
 static MACHINES: LazyLock<Vec<Machine>> = LazyLock::new(|| {
     FILES.iter().map(|file| file.parse(read).expect("profiles/machines is tested")).collect()

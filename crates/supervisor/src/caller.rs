@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use engine::{Caller, File};
+use engine::{Caller, File, Trigger};
 use mem::process::{Process, is_pinnable_memory};
-use mem::{AddressSpace, SharedFile};
+use mem::{AddressSpace, EventFd, SharedFile};
 use uapi::Errno;
 
 use crate::failnth::Thread;
@@ -85,6 +85,11 @@ impl Caller for Remote<'_> {
         }
         let file = SharedFile::new(fd).map_err(|_| Errno::EBADF)?;
         Ok(mem::process::SharedObjects::add(&*self.shared.objects, file))
+    }
+
+    fn eventfd(&mut self, fd: i32) -> Result<Arc<dyn Trigger>, Errno> {
+        let fd = self.descriptor(fd).ok_or(Errno::EBADF)?;
+        Ok(Arc::new(EventFd::new(fd).map_err(|_| Errno::EINVAL)?))
     }
 
     fn is_mapped(&mut self, file: &SharedFile) -> bool {

@@ -133,15 +133,16 @@ impl Task<'_> {
         let shared = flags & libc::MAP_TYPE.cast_unsigned() != libc::MAP_PRIVATE.cast_unsigned();
         let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
         let length = length.next_multiple_of(mem::PAGE_SIZE);
-        let (object, extra) = match file.mmap(offset, length, shared, exec) {
-            Ok(region) => region,
+        let mapping = match file.mmap(offset, length, shared, exec) {
+            Ok(mapping) if mapping.trapped => return refused(Errno::EINVAL),
+            Ok(mapping) => mapping,
             Err(refusal) => return refused(refusal.errno()),
         };
-        match rustix::io::fcntl_dupfd_cloexec(&*object, 0) {
+        match rustix::io::fcntl_dupfd_cloexec(&*mapping.object, 0) {
             Ok(fd) => {
                 caller.outgoing = Some(fd);
                 let mut answer = Answer::done(0);
-                answer.extra = extra;
+                answer.extra = mapping.offset;
                 answer
             }
             Err(_) => refused(Errno::ENFILE),

@@ -5,7 +5,7 @@ use std::io;
 use devices::catalogue::{BadDevice, Entry, Recipe, Wanted};
 use engine::Engine;
 use profile::Machine;
-use profile::machine::{Bdf, Device};
+use profile::machine::{Bdf, Device, Express};
 use thiserror::Error;
 
 /// A device cannot be in a machine.
@@ -56,6 +56,7 @@ pub fn place(machine: &mut Machine, wanted: &[String]) -> Result<(), NoPlace> {
             device: identity.device,
             revision: identity.revision,
             class: identity.class,
+            subsystem: identity.subsystem,
             ats: place.ats && *shares_memory,
             pri: place.pri && *shares_memory,
             pasid: place.pasid.filter(|_| *shares_memory),
@@ -95,6 +96,9 @@ fn first_place() -> Device {
         device: 0,
         revision: 0,
         class: 0,
+        subsystem: (0, 0),
+        express: Some(Express::Integrated),
+        total_vfs: 0,
         group: 0,
         ats: false,
         pri: false,

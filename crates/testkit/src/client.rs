@@ -1,9 +1,10 @@
 //! A program that is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::{Caller, Engine, File, Node, Refusal};
+use engine::{Caller, Engine, File, Node, Refusal, Trigger};
 use mem::{AddressSpace, PAGE_SIZE, SharedFile};
 use profile::{Kernel, Machine};
 use uapi::{Command, Errno};
@@ -20,10 +21,23 @@ pub struct Client {
     pub memory: Arc<FakeMemory>,
     space: Arc<dyn AddressSpace>,
     files: BTreeMap<i32, File>,
+    counters: BTreeMap<i32, Arc<Counter>>,
+    /// Descriptors of files that are neither ours nor eventfds nor memory.
+    others: BTreeSet<i32>,
     /// How many descriptors it may have.
     pub descriptor_limit: usize,
     /// How many allocations succeed before one fails; none lets all succeed.
     pub fail_after: Option<u32>,
+}
+
+/// An eventfd that is not there.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Trigger for Counter {
+    fn raise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Client {
@@ -32,7 +46,16 @@ impl Client {
         let memory = FakeMemory::new();
         memory.map(ARGUMENTS, 2, true);
         let space: Arc<dyn AddressSpace> = Arc::clone(&memory) as _;
-        Self { memory, space, files: BTreeMap::new(), descriptor_limit: 64, fail_after: None }
+        Self {
+            memory,
+            space,
+            files: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            // standard input, output and error
+            others: BTreeSet::from([0, 1, 2]),
+            descriptor_limit: 64,
+            fail_after: None,
+        }
     }
 
     /// Opens `/dev/iommu` of a machine of its own.
@@ -58,6 +81,47 @@ impl Client {
     /// Closes a descriptor.
     pub fn close(&mut self, fd: i32) {
         self.files.remove(&fd);
+        self.counters.remove(&fd);
+        self.others.remove(&fd);
+    }
+
+    /// `eventfd(2)`: a descriptor of a counter at 0.
+    ///
+    /// # Panics
+    ///
+    /// When all numbers are taken.
+    pub fn new_eventfd(&mut self) -> i32 {
+        let fd = self.free_descriptor().expect("a free descriptor");
+        self.counters.insert(fd, Arc::default());
+        fd
+    }
+
+    /// `read(2)` of an eventfd: what was counted since the last.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    pub fn events(&self, fd: i32) -> u64 {
+        self.counters[&fd].0.swap(0, Ordering::Relaxed)
+    }
+
+    /// A descriptor of some other file.
+    ///
+    /// # Panics
+    ///
+    /// When all numbers are taken.
+    pub fn new_other(&mut self) -> i32 {
+        let fd = self.free_descriptor().expect("a free descriptor");
+        self.others.insert(fd);
+        fd
+    }
+
+    fn has(&self, fd: i32) -> bool {
+        self.files.contains_key(&fd) || self.counters.contains_key(&fd) || self.others.contains(&fd)
+    }
+
+    fn free_descriptor(&self) -> Option<i32> {
+        (0..).find(|fd| !self.has(*fd))
     }
 
     /// The file behind a descriptor.
@@ -130,7 +194,7 @@ impl Caller for Client {
         if self.files.len() >= self.descriptor_limit {
             return Err(Errno::EMFILE);
         }
-        let fd = (3..).find(|fd| !self.files.contains_key(fd)).ok_or(Errno::EMFILE)?;
+        let fd = self.free_descriptor().ok_or(Errno::EMFILE)?;
         self.files.insert(fd, file);
         Ok(fd)
     }
@@ -144,7 +208,15 @@ impl Caller for Client {
     }
 
     fn shared_file(&mut self, fd: i32) -> Result<Arc<SharedFile>, Errno> {
-        Err(if self.files.contains_key(&fd) { Errno::EINVAL } else { Errno::EBADF })
+        Err(if self.has(fd) { Errno::EINVAL } else { Errno::EBADF })
+    }
+
+    fn eventfd(&mut self, fd: i32) -> Result<Arc<dyn Trigger>, Errno> {
+        match self.counters.get(&fd) {
+            Some(counter) => Ok(Arc::clone(counter) as _),
+            None if self.has(fd) => Err(Errno::EINVAL),
+            None => Err(Errno::EBADF),
+        }
     }
 
     fn is_mapped(&mut self, _: &SharedFile) -> bool {

@@ -1,6 +1,6 @@
 //! The parts of `include/uapi/linux/vfio.h` that an iommufd and its devices answer.
 //!
-//! [`device`] has the calls of a character device; the rest is the type1 container. An iommufd takes these calls beside its own, on the IOAS that `IOMMU_VFIO_IOAS` chose or the
+//! [`device`], [`interrupts`] and [`feature`] have the calls of a device; the rest is the type1 container. An iommufd takes these calls beside its own, on the IOAS that `IOMMU_VFIO_IOAS` chose or the
 //! first group brought. As in iommufd the ioctl number holds no size; here `argsz` in the struct
 //! does, and what it must reach is fixed per call.
 //!
@@ -14,18 +14,22 @@
 //! | `VFIO_IOMMU_UNMAP_DMA` | [`vfio_iommu_type1_dma_unmap`] | 0 |
 //! | `VFIO_IOMMU_DIRTY_PAGES` and others | - | `ENOTTY` |
 //!
-//! **What it doesn't do:** groups, interrupts and features, and the type1 structs that an iommufd never answers
+//! **What it doesn't do:** groups, features that no device here has, and the type1 structs that an iommufd never answers
 //! (migration capability, dirty bitmaps).
 
 #![allow(non_camel_case_types, non_upper_case_globals)] // the header's spelling
 #![expect(missing_docs, reason = "fields are described in the table of their struct")]
 
 pub mod device;
+pub mod feature;
+pub mod interrupts;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::command::_IO;
 pub use device::*;
+pub use feature::*;
+pub use interrupts::*;
 
 /// The type letter of VFIO ioctl numbers, shared with iommufd.
 pub const VFIO_TYPE: u8 = b';';

@@ -87,10 +87,13 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "6.6", "Attach it, or since 6.15 one of its PASIDs, to a page table", Status::Works),
     ("VFIO_DEVICE_DETACH_IOMMUFD_PT", "6.6", "Attach it, or one of its PASIDs, to nothing", Status::Works),
     ("VFIO_DEVICE_GET_INFO",          "6.2", "What kind of device it is", Status::Works),
-    ("VFIO_DEVICE_GET_REGION_INFO",   "6.2", "Where a region is in the file", Status::Partly("read and written, not mapped; configuration space has no capabilities yet")),
-    ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Partly("no device has interrupts yet")),
+    ("VFIO_DEVICE_GET_REGION_INFO",   "6.2", "Where a region is in the file", Status::Works),
+    ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Works),
+    ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Partly("no unmasking by eventfd")),
     ("VFIO_DEVICE_RESET",             "6.2", "Reset the device", Status::Works),
-    ("other `VFIO_DEVICE_*`",         "",    "Interrupts, features, hot reset", Status::Not),
+    ("VFIO_DEVICE_FEATURE",           "6.2", "Low power, the token of SR-IOV devices", Status::Works),
+    ("VFIO_DEVICE_PCI_HOT_RESET",     "6.2", "Reset the bus, or tell whom that reaches", Status::Partly("no bus here can be reset: `ENODEV`")),
+    ("VFIO_DEVICE_IOEVENTFD",         "6.2", "A store to a BAR when an eventfd is raised", Status::Partly("checked, then `ENOSPC`")),
     ("groups and containers",         "",    "`/dev/vfio/GROUP`, `VFIO_SET_CONTAINER`", Status::Not),
 ];
 

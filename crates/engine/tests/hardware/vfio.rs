@@ -391,6 +391,10 @@ impl Caller for Reader {
         Err(Errno::EBADF)
     }
 
+    fn eventfd(&mut self, _: i32) -> Result<Arc<dyn engine::Trigger>, Errno> {
+        Err(Errno::EBADF)
+    }
+
     fn is_mapped(&mut self, _: &SharedFile) -> bool {
         false
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Amd, ArmSmmuv3, Bdf, Caching, Device, Hardware, IntelVtd, Iommu, Machine, PasidCapability,
-    Riscv, Vendor,
+    Amd, ArmSmmuv3, Bdf, Caching, Device, Express, Hardware, IntelVtd, Iommu, Machine,
+    PasidCapability, Riscv, Vendor,
 };
 use crate::text::{Result, Table, Value};
 
@@ -43,6 +43,7 @@ pub(super) fn read(file: &Table<'_, '_>) -> Result<Machine> {
         summary: file.need("summary")?.string()?.to_owned(),
         test_command: flag(file, "test_command", false)?,
         vfio_device_cdev: flag(file, "vfio_device_cdev", true)?,
+        unsafe_interrupts: flag(file, "unsafe_interrupts", false)?,
         caches: caches(file)?,
         iommus,
         devices: in_groups(devices)?,
@@ -245,6 +246,12 @@ fn device<'d, 't>(
         device: table.need("device")?.number_to(0xffff)? as u16,
         revision: number("revision", 0xff)? as u8,
         class: number("class", 0xff_ffff)? as u32,
+        subsystem: (
+            number("subsystem_vendor", 0xffff)? as u16,
+            number("subsystem_device", 0xffff)? as u16,
+        ),
+        express: express(table)?,
+        total_vfs: number("total_vfs", 0xffff)? as u16,
         group,
         ats,
         pri,
@@ -253,6 +260,14 @@ fn device<'d, 't>(
         model: table.get("model").map_or(Ok("dmatest"), |value| value.string())?.to_owned(),
     };
     Ok((device, named))
+}
+
+/// What a device is on PCI Express: an endpoint, where its file does not say.
+fn express(table: &Table<'_, '_>) -> Result<Option<Express>> {
+    let Some(value) = table.get("express") else { return Ok(Some(Express::Endpoint)) };
+    let named = Express::ALL.iter().map(|it| (it.name(), Some(*it)));
+    let known: Vec<_> = named.chain([("none", None)]).collect();
+    value.one_of("kind of PCI Express function", &known)
 }
 
 fn pasid(table: &Table<'_, '_>) -> Result<PasidCapability> {

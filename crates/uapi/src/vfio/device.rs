@@ -5,7 +5,6 @@
 //! |---|---|---|
 //! | `VFIO_DEVICE_GET_INFO` | [`vfio_device_info`] | kinds and numbers of regions and interrupts |
 //! | `VFIO_DEVICE_GET_REGION_INFO` | [`vfio_region_info`] | where a region is in the file |
-//! | `VFIO_DEVICE_GET_IRQ_INFO` | [`vfio_irq_info`] | how many interrupts of a kind there are |
 //! | `VFIO_DEVICE_RESET` | - | 0 |
 //! | `VFIO_DEVICE_BIND_IOMMUFD` | [`vfio_device_bind_iommufd`] | the device's ID in the iommufd |
 //! | `VFIO_DEVICE_ATTACH_IOMMUFD_PT` | [`vfio_device_attach_iommufd_pt`] | the hwpt used |
@@ -54,8 +53,6 @@ impl Argument for vfio_device_info {
 pub const VFIO_DEVICE_GET_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 7);
 /// Ioctl number of [`vfio_region_info`].
 pub const VFIO_DEVICE_GET_REGION_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 8);
-/// Ioctl number of [`vfio_irq_info`].
-pub const VFIO_DEVICE_GET_IRQ_INFO: u32 = _IO(VFIO_TYPE, VFIO_BASE + 9);
 /// Ioctl number: reset the function.
 pub const VFIO_DEVICE_RESET: u32 = _IO(VFIO_TYPE, VFIO_BASE + 11);
 /// Ioctl number of [`vfio_device_bind_iommufd`].
@@ -197,6 +194,14 @@ pub const VFIO_REGION_INFO_FLAG_READ: u32 = 1 << 0;
 /// Region flag: it can be written.
 pub const VFIO_REGION_INFO_FLAG_WRITE: u32 = 1 << 1;
 
+/// Region flag: it can be mapped.
+pub const VFIO_REGION_INFO_FLAG_MMAP: u32 = 1 << 2;
+/// Region flag: it has capabilities, each with a [`super::vfio_info_cap_header`].
+pub const VFIO_REGION_INFO_FLAG_CAPS: u32 = 1 << 3;
+
+/// Capability ID of a region: all of it can be mapped, with the table of MSI-X that is in it.
+pub const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE: u16 = 3;
+
 /// Region of a PCI function: its first BAR. The others follow.
 pub const VFIO_PCI_BAR0_REGION_INDEX: u32 = 0;
 /// Region of a PCI function: its last BAR.
@@ -209,38 +214,3 @@ pub const VFIO_PCI_CONFIG_REGION_INDEX: u32 = 7;
 pub const VFIO_PCI_VGA_REGION_INDEX: u32 = 8;
 /// How many regions a PCI function has.
 pub const VFIO_PCI_NUM_REGIONS: u32 = 9;
-
-/// Argument of `VFIO_DEVICE_GET_IRQ_INFO`: a kind of interrupt.
-///
-/// Layout: 16 bytes, all needed.
-///
-/// | field | direction | the kernel says |
-/// |---|---|---|
-/// | `argsz` | in | `EINVAL` below 16 |
-/// | `flags` | out | `VFIO_IRQ_INFO_*` |
-/// | `index` | in | `EINVAL` when there is no such kind |
-/// | `count` | out | how many there are |
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct vfio_irq_info {
-    pub argsz: u32,
-    pub flags: u32,
-    pub index: u32,
-    pub count: u32,
-}
-
-/// Interrupt flag: it can be told through an eventfd.
-pub const VFIO_IRQ_INFO_EVENTFD: u32 = 1 << 0;
-/// Interrupt flag: it can be masked.
-pub const VFIO_IRQ_INFO_MASKABLE: u32 = 1 << 1;
-/// Interrupt flag: it is masked when it comes.
-pub const VFIO_IRQ_INFO_AUTOMASKED: u32 = 1 << 2;
-/// Interrupt flag: how many of them are used cannot be changed while they are.
-pub const VFIO_IRQ_INFO_NORESIZE: u32 = 1 << 3;
-
-/// Interrupts of a PCI function: its pin.
-pub const VFIO_PCI_INTX_IRQ_INDEX: u32 = 0;
-/// How many kinds of interrupts a PCI function has.
-pub const VFIO_PCI_NUM_IRQS: u32 = 5;

@@ -349,6 +349,12 @@ facts! {
         vfio_iommu_type1_dma_unmap { argsz, flags, iova, size }
         vfio_region_info { argsz, flags, index, cap_offset, size, offset }
         vfio_irq_info { argsz, flags, index, count }
+        vfio_irq_set { argsz, flags, index, start, count }
+        vfio_device_feature { argsz, flags }
+        vfio_device_low_power_entry_with_wakeup { wakeup_eventfd, reserved }
+        vfio_pci_hot_reset_info { argsz, flags, count }
+        vfio_pci_hot_reset { argsz, flags, count }
+        vfio_device_ioeventfd { argsz, flags, offset, data, fd, reserved }
     }
     constants {
         VFIO_TYPE
@@ -366,6 +372,9 @@ facts! {
         VFIO_DEVICE_GET_REGION_INFO
         VFIO_REGION_INFO_FLAG_READ
         VFIO_REGION_INFO_FLAG_WRITE
+        VFIO_REGION_INFO_FLAG_MMAP
+        VFIO_REGION_INFO_FLAG_CAPS
+        VFIO_REGION_INFO_CAP_MSIX_MAPPABLE
         VFIO_PCI_BAR0_REGION_INDEX
         VFIO_PCI_BAR5_REGION_INDEX
         VFIO_PCI_ROM_REGION_INDEX
@@ -378,6 +387,35 @@ facts! {
         VFIO_IRQ_INFO_AUTOMASKED
         VFIO_IRQ_INFO_NORESIZE
         VFIO_PCI_INTX_IRQ_INDEX
+        VFIO_PCI_MSI_IRQ_INDEX
+        VFIO_PCI_MSIX_IRQ_INDEX
+        VFIO_PCI_ERR_IRQ_INDEX
+        VFIO_PCI_REQ_IRQ_INDEX
+        VFIO_DEVICE_SET_IRQS
+        VFIO_IRQ_SET_DATA_NONE
+        VFIO_IRQ_SET_DATA_BOOL
+        VFIO_IRQ_SET_DATA_EVENTFD
+        VFIO_IRQ_SET_ACTION_MASK
+        VFIO_IRQ_SET_ACTION_UNMASK
+        VFIO_IRQ_SET_ACTION_TRIGGER
+        VFIO_IRQ_SET_DATA_TYPE_MASK
+        VFIO_IRQ_SET_ACTION_TYPE_MASK
+        VFIO_DEVICE_GET_PCI_HOT_RESET_INFO
+        VFIO_DEVICE_PCI_HOT_RESET
+        VFIO_DEVICE_IOEVENTFD
+        VFIO_DEVICE_FEATURE
+        VFIO_DEVICE_FEATURE_MASK
+        VFIO_DEVICE_FEATURE_GET
+        VFIO_DEVICE_FEATURE_SET
+        VFIO_DEVICE_FEATURE_PROBE
+        VFIO_DEVICE_FEATURE_PCI_VF_TOKEN
+        VFIO_DEVICE_FEATURE_MIGRATION
+        VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE
+        VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
+        VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP
+        VFIO_DEVICE_FEATURE_LOW_POWER_EXIT
+        VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+        VFIO_DEVICE_IOEVENTFD_SIZE_MASK
         VFIO_PCI_NUM_IRQS
         VFIO_DEVICE_RESET
         VFIO_DEVICE_BIND_IOMMUFD

@@ -37,6 +37,7 @@ const NAMED_LATER: &[(&str, &str, Generation)] = &[
     ("iommu_hwpt_pgfault", "__reserved", Generation::V6_14), // padding of the compiler
     ("vfio_iommu_type1_info", "pad", Generation::V6_6),      // likewise
     ("vfio_device_info", "pad", Generation::V6_6),
+    ("vfio_device_ioeventfd", "reserved", Generation::V6_7),
 ];
 
 /// Fields of ours that no header names: padding of the compiler, and the union.

@@ -1,125 +1,16 @@
-//! A VFIO device's own side: information, regions, configuration space, reset
-//! (`drivers/vfio/pci/vfio_pci_core.c`, `vfio_pci_rdwr.c`, `vfio_pci_config.c` of 7.3, and alike in 6.11
-//! to 7.3).
+//! Information, transfers, mapping, reset.
 
 use std::sync::Arc;
 
-use engine::{Bar, Model};
+use engine::{Model, Msix, Vectors};
 use mem::{AddressSpace, PAGE_SIZE};
-use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 use testkit::host::{Host, MEMORY, UNMAPPED};
 use uapi::Errno;
 use uapi::vfio::*;
 use zerocopy::{FromBytes, IntoBytes};
 
-const SIZE: u64 = 0x1000;
-const CONFIG: u64 = 7 << 40;
-const INVAL: Result<u64, Errno> = Err(Errno::EINVAL);
-const EFAULT: Result<u64, Errno> = Err(Errno::EFAULT);
-const EIO: Result<u64, Errno> = Err(Errno::EIO);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
-    Read(u32, u64, usize),
-    Write(u32, u64, Vec<u8>),
-    Master(bool),
-    Reset,
-}
-
-/// A device that notes what it sees. A register reads as the low byte of its offset.
-#[derive(Debug, Default)]
-struct Witness(Mutex<Vec<Seen>>);
-
-impl Witness {
-    fn seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut *self.0.lock())
-    }
-}
-
-impl Model for Witness {
-    fn bar(&self, number: u32) -> Option<Bar> {
-        match number {
-            0 => Some(Bar { size: SIZE, wide: true, prefetchable: true }),
-            2 => Some(Bar { size: 16, wide: false, prefetchable: false }),
-            _ => None,
-        }
-    }
-
-    fn read(&self, bar: u32, offset: u64, to: &mut [u8]) {
-        self.0.lock().push(Seen::Read(bar, offset, to.len()));
-        (offset..).zip(to).for_each(|(at, byte)| *byte = at as u8);
-    }
-
-    fn write(&self, bar: u32, offset: u64, from: &[u8]) {
-        self.0.lock().push(Seen::Write(bar, offset, from.to_vec()));
-    }
-
-    fn set_bus_master(&self, on: bool) {
-        self.0.lock().push(Seen::Master(on));
-    }
-
-    fn reset(&self) {
-        self.0.lock().push(Seen::Reset);
-    }
-}
-
-struct Bench {
-    host: Host,
-    witness: Arc<Witness>,
-}
-
-impl Bench {
-    fn unbound() -> Self {
-        let host = Host::unbound(Machine::by_name("spr").unwrap(), Kernel::newest());
-        let witness = Arc::new(Witness::default());
-        assert!(host.engine.plug(0, Arc::clone(&witness) as _));
-        Self { host, witness }
-    }
-
-    fn new() -> Self {
-        let mut bench = Self::unbound();
-        bench.host.bind(0, bench.host.fd).unwrap();
-        bench.witness.seen();
-        bench
-    }
-
-    fn pread(&mut self, va: u64, count: u64, at: u64) -> Result<u64, Errno> {
-        let file = self.host.client.open_file(self.host.cards[0]);
-        let done = file.read(&mut self.host.client, va, count, Some(at));
-        done.map_err(|refusal| refusal.errno())
-    }
-
-    fn pwrite(&mut self, va: u64, count: u64, at: u64) -> Result<u64, Errno> {
-        let file = self.host.client.open_file(self.host.cards[0]);
-        let done = file.write(&mut self.host.client, va, count, Some(at));
-        done.map_err(|refusal| refusal.errno())
-    }
-
-    fn load(&mut self, at: u64, count: usize) -> Vec<u8> {
-        assert_eq!(self.pread(MEMORY, count as u64, at), Ok(count as u64));
-        let mut bytes = vec![0; count];
-        self.host.client.memory.read(MEMORY, &mut bytes).unwrap();
-        bytes
-    }
-
-    fn store(&mut self, at: u64, bytes: &[u8]) {
-        self.host.client.memory.write(MEMORY, bytes).unwrap();
-        assert_eq!(self.pwrite(MEMORY, bytes.len() as u64, at), Ok(bytes.len() as u64));
-    }
-
-    /// A call with these words as its argument, of which `room` bytes are there; the words afterwards.
-    fn call(&mut self, cmd: u32, words: &[u32], room: u64) -> (Result<(), Errno>, Vec<u32>) {
-        let at = MEMORY + 16 * PAGE_SIZE - room;
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let mut bytes = bytes[..bytes.len().min(room as usize)].to_vec();
-        self.host.client.memory.write(at, &bytes).unwrap();
-        let result = self.host.client.ioctl(self.host.cards[0], cmd, at);
-        self.host.client.memory.read(at, &mut bytes).unwrap();
-        let words = bytes.chunks_exact(4).map(|it| u32::from_ne_bytes(it.try_into().unwrap()));
-        (result.map(drop).map_err(|refusal| refusal.errno()), words.collect())
-    }
-}
+use crate::bench::*;
 
 #[test]
 fn nothing_works_before_a_bind() {
@@ -136,7 +27,7 @@ fn nothing_works_before_a_bind() {
     assert_eq!(bench.pread(MEMORY, 0, 0), INVAL);
     assert_eq!(bench.pwrite(MEMORY, 4, 0), INVAL);
     assert_eq!(bench.witness.seen(), []);
-    let other = Arc::new(Witness::default());
+    let other: Arc<Witness> = Arc::default();
     assert!(!bench.host.engine.plug(0, Arc::clone(&other) as _));
     assert!(!bench.host.engine.plug(9, other));
 }
@@ -157,19 +48,20 @@ fn information() {
         ("too short",           INFO,   &[15, 7, 7, 7, 7, 7, 7],       64, inval,   &[15, 7, 7, 7, 7, 7, 7]),
         ("not there",           INFO,   &[24, 7, 7],                   12, efault,  &[24, 7, 7]),
         ("no room to answer",   INFO,   &[24, 7, 7, 7],                16, efault,  &[24, 3, 9, 5]),
-        ("BAR0",                REGION, &[32, 7, 0, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 3, 0, 7, 0x1000, 0, 0, 0]),
+        ("BAR0",                REGION, &[32, 7, 0, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 3, 0, 7, SIZE as u32, 0, 0, 0]),
         ("upper half of BAR0",  REGION, &[32, 7, 1, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 0, 1, 7, 0, 0, 0, 0x100]),
         ("BAR2",                REGION, &[99, 7, 2, 7, 7, 7, 7, 7],    64, Ok(()),  &[99, 3, 2, 7, 16, 0, 0, 0x200]),
         ("BAR5",                REGION, &[32, 7, 5, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 0, 5, 7, 0, 0, 0, 0x500]),
         ("ROM",                 REGION, &[32, 7, 6, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 0, 6, 7, 0, 0, 0, 0x600]),
-        ("configuration space", REGION, &[32, 7, 7, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 3, 7, 7, 256, 0, 0, 0x700]),
+        ("configuration space", REGION, &[32, 7, 7, 7, 7, 7, 7, 7],    64, Ok(()),  &[32, 3, 7, 7, 4096, 0, 0, 0x700]),
         ("VGA",                 REGION, &[32, 7, 8, 7, 7, 7, 7, 7],    64, inval,   &[32, 7, 8, 7, 7, 7, 7, 7]),
         ("no region",           REGION, &[32, 7, 9, 7, 7, 7, 7, 7],    64, inval,   &[32, 7, 9, 7, 7, 7, 7, 7]),
         ("too short",           REGION, &[31, 7, 0, 7, 7, 7, 7, 7],    64, inval,   &[31, 7, 0, 7, 7, 7, 7, 7]),
         ("not there",           REGION, &[32, 7, 9, 7],                16, efault,  &[32, 7, 9, 7]),
         ("pin",                 IRQ,    &[16, 7, 0, 7, 7],             64, Ok(()),  &[16, 7, 0, 0, 7]),
-        ("MSI-X",               IRQ,    &[16, 7, 2, 7, 7],             64, Ok(()),  &[16, 9, 2, 0, 7]),
-        ("last kind",           IRQ,    &[16, 7, 4, 7, 7],             64, Ok(()),  &[16, 9, 4, 0, 7]),
+        ("MSI",                 IRQ,    &[16, 7, 1, 7, 7],             64, Ok(()),  &[16, 9, 1, 0, 7]),
+        ("MSI-X",               IRQ,    &[16, 7, 2, 7, 7],             64, Ok(()),  &[16, 1, 2, 0, 7]),
+        ("last kind",           IRQ,    &[16, 7, 4, 7, 7],             64, Ok(()),  &[16, 9, 4, 1, 7]),
         ("no kind",             IRQ,    &[16, 7, 5, 7, 7],             64, inval,   &[16, 7, 5, 7, 7]),
         ("too short",           IRQ,    &[15, 7, 0, 7, 7],             64, inval,   &[15, 7, 0, 7, 7]),
         ("not there",           IRQ,    &[16, 7],                      8,  efault,  &[16, 7]),
@@ -202,8 +94,8 @@ fn transfers() {
         ("negative count",       MEMORY,   1 << 63,  0,                EFAULT),
         ("no memory",            UNMAPPED, 4,        0,                EFAULT),
         ("all of it",            MEMORY,   SIZE,     0,                Ok(SIZE)),
-        ("configuration",        MEMORY,   256,      CONFIG,           Ok(256)),
-        ("beyond it",            MEMORY,   256,      CONFIG + 1,       EFAULT),
+        ("configuration",        MEMORY,   4096,     CONFIG,           Ok(4096)),
+        ("beyond it",            MEMORY,   4096,     CONFIG + 1,       EFAULT),
         ("a BAR first",          UNMAPPED, 4,        SIZE,             INVAL),
     ];
     for (what, va, count, position, answer) in rows {
@@ -246,34 +138,6 @@ fn the_files_own_position() {
 }
 
 #[test]
-fn configuration_space() {
-    let mut bench = Bench::new();
-    let header = bench.load(CONFIG, 64);
-    // vendor, device, memory on, status, revision and class of spr's device
-    assert_eq!(header[..16], [0x86, 0x80, 0x25, 0x0b, 2, 0, 0, 0, 0, 0, 0x80, 8, 0, 0, 0, 0]);
-    let bar = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-    let first = bar(&header[16..24]);
-    assert_eq!((first & 0xfff, first >> 44), (0xc, 2), "{first:#x}");
-    assert_eq!(header[28..], [0; 36]);
-
-    // how large a BAR is
-    bench.store(CONFIG + 16, &[0xff; 24]);
-    let sized = bench.load(CONFIG + 16, 24);
-    assert_eq!(bar(&sized[..8]), !0xfff | 0xc);
-    assert_eq!(sized[8..], [0xf0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-
-    // what else may be written
-    bench.witness.seen();
-    bench.store(CONFIG, &[0xff; 16]);
-    let header = bench.load(CONFIG, 16);
-    assert_eq!(header, [0x86, 0x80, 0x25, 0x0b, 0x46, 5, 0, 0, 0, 0, 0x80, 8, 0xff, 0, 0, 0]);
-    assert_eq!(bench.witness.seen(), [Seen::Master(true)]);
-    bench.store(CONFIG + 0x30, &[0xff; 208]);
-    let rest = bench.load(CONFIG + 0x30, 208);
-    assert!(rest.iter().enumerate().all(|(at, byte)| (at == 12) == (*byte == 0xff)), "{rest:?}");
-}
-
-#[test]
 fn memory_that_is_off() {
     let mut bench = Bench::new();
     bench.store(CONFIG + 4, &[0, 0]);
@@ -302,7 +166,7 @@ fn resets() {
     let card = bench.host.open_card(0).unwrap();
     bench.host.cards[0] = card;
     bench.host.bind_card(card, bench.host.fd).unwrap();
-    assert_eq!(bench.load(CONFIG + 4, 1), [2]);
+    assert_eq!(bench.load(CONFIG + 4, 1), [3]);
     assert_eq!(bench.load(CONFIG + 0x3c, 1), [0]);
 }
 
@@ -320,4 +184,124 @@ fn a_function_without_a_device() {
     host.client.memory.read(MEMORY, &mut bytes).unwrap();
     assert_eq!(u16::read_from_bytes(&bytes[..2]).unwrap().as_bytes(), [0x86, 0x80]);
     assert_eq!(bytes[0x10..0x28], [0; 24]);
+}
+
+/// BARs that can be mapped (`vfio_pci_core_mmap`), and what is told of them (`vfio_get_region_info`).
+#[test]
+fn mapping() {
+    const INVALID: Result<u64, Errno> = Err(Errno::EINVAL);
+    type Row = (&'static str, u64, u64, bool, Result<u64, Errno>);
+    #[rustfmt::skip] // one mapping, one line
+    let rows: &[Row] = &[
+        // what,               offset,             length, shared, offset in the memory
+        ("all of BAR0",        0,                  SIZE,   true,  Ok(0)),
+        ("its last page",      SIZE - 0x1000,      0x1000, true,  Ok(SIZE - 0x1000)),
+        ("beyond it",          SIZE - 0x1000,      0x2000, true,  INVALID),
+        ("outside of it",      SIZE,               0x1000, true,  INVALID),
+        ("over all addresses", 0x1000,             !0xfff, true,  INVALID),
+        ("private",            0,                  0x1000, false, INVALID),
+        ("no page",            512,                0x1000, true,  INVALID),
+        ("no BAR",             1 << 40,            0x1000, true,  INVALID),
+        ("BAR2, which cannot", 2 << 40,            0x1000, true,  INVALID),
+        ("ROM",                6 << 40,            0x1000, true,  INVALID),
+        ("configuration",      CONFIG,             0x1000, true,  INVALID),
+        ("no region",          9 << 40,            0x1000, true,  INVALID),
+        ("no region at all",   u64::MAX << 12,     0x1000, true,  INVALID),
+    ];
+    let bench = Bench::unbound_on("spr", "7.3", Vectors::default(), true);
+    let file = bench.host.client.open_file(bench.host.cards[0]);
+    assert!(file.mmap(0, 0x1000, true, false).is_err(), "unbound");
+    let bench = bench.bound();
+    for (what, offset, length, shared, expected) in rows {
+        let mapping = file.mmap(*offset, *length, *shared, false);
+        let told = mapping.as_ref().map(|it| it.offset).map_err(|refusal| refusal.errno());
+        assert_eq!(told, *expected, "{what}");
+        let memory = bench.witness.memory(0).unwrap();
+        assert!(
+            mapping.is_ok_and(|it| it.trapped && it.object.key() == memory.key()) == told.is_ok()
+        );
+    }
+}
+
+/// The order and the room of capabilities.
+#[test]
+fn regions_tell_that_msix_can_be_mapped() {
+    let msix = Some(Msix { vectors: 4, table: (0, 0x2000), pending: (0, 0x3000) });
+    let vectors = Vectors { msix, ..Vectors::default() };
+    type Row = (bool, &'static [u32], &'static [u32]);
+    #[rustfmt::skip] // one call, one line
+    let rows: &[Row] = &[
+        (false, &[99, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7], &[99, 3,  0, 7,  0x4000, 0, 0, 0, 7, 7, 7]),
+        (true,  &[32, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7], &[40, 15, 0, 0,  0x4000, 0, 0, 0, 7, 7, 7]),
+        (true,  &[39, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7], &[40, 15, 0, 0,  0x4000, 0, 0, 0, 7, 7, 7]),
+        (true,  &[40, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7], &[40, 15, 0, 32, 0x4000, 0, 0, 0, 0x1_0003, 0, 7]),
+        (true,  &[64, 7, 0, 7, 7, 7, 7, 7, 7, 7, 7], &[64, 15, 0, 32, 0x4000, 0, 0, 0, 0x1_0003, 0, 7]),
+        (true,  &[40, 7, 2, 7, 7, 7, 7, 7, 7, 7, 7], &[40, 3,  2, 7,  16,     0, 0, 0x200, 7, 7, 7]),
+    ];
+    for (mapped, words, expected) in rows {
+        let mut bench = Bench::unbound_on("spr", "7.3", vectors, *mapped).bound();
+        let (answer, told) = bench.call(VFIO_DEVICE_GET_REGION_INFO, words, 64);
+        assert_eq!((answer, told.as_slice()), (Ok(()), *expected), "{words:?}");
+    }
+    let mut bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
+    let (answer, _) = bench.call(VFIO_DEVICE_GET_REGION_INFO, &[64, 7, 0, 7, 7, 7, 7, 7], 32);
+    assert_eq!(answer, Err(Errno::EFAULT), "no room for the capability");
+}
+
+/// Stores to what is mapped.
+#[test]
+fn stores() {
+    use Seen::Write;
+    let msix = Some(Msix { vectors: 4, table: (0, 0x2000), pending: (0, 0x3000) });
+    let vectors = Vectors { msix, ..Vectors::default() };
+    type Row = (&'static str, u64, usize, Result<(), Errno>, Vec<Seen>);
+    let of = |at, length| Write(0, at, vec![7; length]);
+    #[rustfmt::skip] // one store, one line
+    let rows: &[Row] = &[
+        ("a word",              0x10,    4,  Ok(()),              vec![of(0x10, 4)]),
+        ("an odd one",          0x13,    4,  Ok(()),              vec![of(0x13, 1), of(0x14, 2), of(0x16, 1)]),
+        ("16 bytes",            0x20,    16, Ok(()),              vec![of(0x20, 8), of(0x28, 8)]),
+        ("a line",              0x40,    64, Ok(()),              vec![of(0x40, 64)]),
+        ("a line out of place", 0x48,    64, Ok(()),              (0..8).map(|it| of(0x48 + 8 * it, 8)).collect()),
+        ("table of MSI-X",      0x2000,  4,  Ok(()),              vec![]),
+        ("all of it",           0x2000,  64, Ok(()),              vec![]),
+        ("after it",            0x2040,  8,  Ok(()),              vec![of(0x2040, 8)]),
+        ("into it",             0x1ffc,  8,  Ok(()),              vec![of(0x1ffc, 4)]),
+        ("pending bits",        0x3000,  8,  Ok(()),              vec![]),
+        ("over the end",        SIZE - 2, 4, Err(Errno::EINVAL),  vec![]),
+        ("configuration",       CONFIG,  4,  Err(Errno::EINVAL),  vec![]),
+        ("nowhere",             1 << 40, 4,  Err(Errno::EINVAL),  vec![]),
+    ];
+    for (what, at, length, answer, seen) in rows {
+        let bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
+        let file = bench.host.client.open_file(bench.host.cards[0]);
+        let done = file.store(*at, &vec![7; *length]).map_err(|refusal| refusal.errno());
+        assert_eq!((done, bench.witness.seen()), (*answer, seen.clone()), "{what}");
+    }
+    let mut bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
+    bench.store(CONFIG + 4, &[0]);
+    let file = bench.host.client.open_file(bench.host.cards[0]);
+    assert_eq!(file.store(0, &[7]).map_err(|refusal| refusal.errno()), Err(Errno::EIO));
+    assert!(bench.host.client.open_file(bench.host.fd).store(0, &[7]).is_err());
+}
+
+/// The table of MSI-X is the system's (`vfio_pci_bar_rw`).
+#[test]
+fn the_table_reads_as_ones() {
+    use Seen::{Read, Write};
+    let msix = Some(Msix { vectors: 4, table: (0, 0x24), pending: (2, 8) });
+    let mut bench = Bench::with(Vectors { msix, ..Vectors::default() });
+    let bytes = bench.load(0x20, 0x48);
+    assert_eq!(bytes[..4], [0x20, 0x21, 0x22, 0x23]);
+    assert_eq!(bytes[4..0x44], [0xff; 0x40]);
+    assert_eq!(bytes[0x44..], [0x64, 0x65, 0x66, 0x67]);
+    assert_eq!(bench.witness.seen(), [Read(0, 0x20, 4), Read(0, 0x64, 4)]);
+    bench.store(0x20, &[9; 0x48]);
+    assert_eq!(bench.witness.seen(), [Write(0, 0x20, vec![9; 4]), Write(0, 0x64, vec![9; 4])]);
+    // in another BAR it is registers, and what waits is in a third place
+    assert_eq!(bench.load(2 << 40, 16), [0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bench.witness.seen(), [Read(2, 0, 8)]);
+    // nobody looks at what is dropped
+    assert_eq!(bench.pwrite(UNMAPPED, 8, 0x30), Ok(8));
+    assert_eq!(bench.pread(UNMAPPED, 8, 0x30), EFAULT);
 }

@@ -1,0 +1,149 @@
+//! A PCI function that programs may have (`drivers/vfio/pci`).
+//!
+//! | module | holds |
+//! |---|---|
+//! | this one | getting it, giving it back, reset |
+//! | [`calls`] | the calls on it: arguments and answers |
+//! | [`regions`] | where regions are in the file, and mapping them |
+//! | [`transfer`] | reading and writing them |
+//! | [`config`] | configuration space |
+//! | [`irqs`] | interrupts |
+//! | [`features`] | features, and calls that no device here serves |
+
+mod calls;
+mod config;
+mod features;
+mod irqs;
+mod regions;
+mod transfer;
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use profile::machine;
+
+use config::Config;
+use features::Sleep;
+pub(crate) use transfer::Way;
+
+use crate::dma::Requester;
+use crate::hw::Hardware;
+use crate::interrupts::tell;
+use crate::{Interrupts, Model, Vectors};
+
+/// What the machine makes of a function's interrupts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Platform {
+    /// A program may have it: its messages reach only its own interrupts, or the system takes that risk.
+    pub isolated: bool,
+    /// More vectors of MSI-X can be had while some are on (`pci_msix_can_alloc_dyn`).
+    pub dynamic_msix: bool,
+    /// More than one message of MSI can be had (`MSI_FLAG_MULTI_PCI_MSI`).
+    pub multiple_msi: bool,
+}
+
+/// A PCI function that programs may have.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// Its number, of which its addresses are made.
+    number: usize,
+    pub facts: Arc<machine::Device>,
+    pub hw: Arc<dyn Hardware>,
+    pub platform: Platform,
+    pub requester: Arc<Requester>,
+    pub interrupts: Interrupts,
+    model: OnceLock<Arc<dyn Model>>,
+    config: Mutex<Config>,
+    sleep: Mutex<Sleep>,
+}
+
+impl Function {
+    pub fn new(
+        number: usize,
+        facts: Arc<machine::Device>,
+        hw: Arc<dyn Hardware>,
+        platform: Platform,
+        requester: Arc<Requester>,
+    ) -> Self {
+        let (model, config, sleep) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let interrupts = Interrupts::default();
+        Self { number, facts, hw, platform, requester, interrupts, model, config, sleep }
+    }
+
+    /// Puts a device behind the function; false when there is one.
+    pub fn plug(&self, model: Arc<dyn Model>) -> bool {
+        let vectors = model.vectors();
+        let new = self.model.set(model).is_ok();
+        if new {
+            self.interrupts.state().vectors = vectors;
+        }
+        new
+    }
+
+    fn vectors(&self) -> Vectors {
+        self.interrupts.state().vectors
+    }
+
+    /// A program gets the function (`vfio_pci_core_enable`).
+    pub fn enable(&self) {
+        let mut config = self.config.lock();
+        *config = Config::new(self);
+        if let Some(model) = self.model.get() {
+            model.set_bus_master(false);
+            model.reset();
+        }
+        self.interrupts.state().reset();
+    }
+
+    /// It gives it back: DMA ends first, then its interrupts (`vfio_pci_core_disable`).
+    pub fn disable(&self) {
+        // and it is reset, as it is when the next one gets it
+        self.enable();
+        self.interrupts.state().close();
+        *self.sleep.lock() = Sleep::default();
+    }
+
+    /// `vfio_pci_ioctl_reset`: configuration is saved and restored, and interrupts that are on stay on.
+    pub fn reset(&self) {
+        self.reset_locked(&mut self.config.lock());
+    }
+
+    fn reset_locked(&self, config: &mut Config) {
+        let before = Switches::of(config);
+        config.wake();
+        if let Some(model) = self.model.get() {
+            model.reset();
+        }
+        self.interrupts.state().reset();
+        self.switched(before, config);
+    }
+
+    /// Tells the device what a change of configuration space has turned on or off.
+    fn switched(&self, before: Switches, config: &Config) {
+        let after = Switches::of(config);
+        let mut told = Vec::new();
+        if before.master != after.master {
+            if let Some(model) = self.model.get() {
+                model.set_bus_master(after.master);
+            }
+            told = self.interrupts.state().set_master(after.master);
+        }
+        if before.pin_off != after.pin_off {
+            told.extend(self.interrupts.state().set_pin_disabled(after.pin_off));
+        }
+        tell(told);
+    }
+}
+
+/// What configuration space turns on and off.
+#[derive(Clone, Copy, Debug)]
+struct Switches {
+    master: bool,
+    pin_off: bool,
+}
+
+impl Switches {
+    fn of(config: &Config) -> Self {
+        Self { master: config.master_is_on(), pin_off: config.pin_is_off() }
+    }
+}
