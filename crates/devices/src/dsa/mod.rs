@@ -22,6 +22,8 @@
 //! Software copies less in a second than the hardware, so [`Settings::transfer_order`] is 18 at first, not
 //! 31: Linux's selftest has 32768 transfers made of the longest size there is.
 //!
+//! It has MSI beside MSI-X, which the hardware has not, so that programs can try both.
+//!
 //! *What it doesn't do*: deltas and DIF, interrupts outside of MSI-X (IMS), the event log, read buffers,
 //! performance counters, priorities, occupancy interrupts; a descriptor that a queue does not take leaves no
 //! error in `SWERR`, for want of a source of its number.
@@ -204,7 +206,7 @@ impl Model for Dsa {
             table: (REGISTERS, spec::MSIX_TABLE),
             pending: (REGISTERS, spec::MSIX_PENDING),
         };
-        Vectors { msix: Some(msix), ..Vectors::default() }
+        Vectors { msi: 1, msix: Some(msix), ..Vectors::default() }
     }
 
     fn read(&self, bar: u32, offset: u64, to: &mut [u8]) {

@@ -65,6 +65,9 @@ impl Work for Shared {
 
     const NAME: &'static str = "dsa";
 
+    /// A batch of 512 descriptors, and a few more: 64 MiB at most.
+    const AT_ONCE: u32 = 2048;
+
     fn worker(&self) -> &Worker<Notice> {
         &self.worker
     }
@@ -75,7 +78,13 @@ impl Work for Shared {
         let Some(job) = place else { return self.begin(place) };
         let epoch = job.line.epoch;
         match self.advance(job, pieces) {
-            Ok(()) => Step::Done,
+            Ok(()) => {
+                // what is told to be over is: a command may come next that waits for that
+                if matches!(job.doing, Doing::Over) {
+                    self.end(place);
+                }
+                Step::Done
+            }
             Err(Trouble::Waits) => {
                 job.line.awaited().map_or(Step::Done, |awaited| Step::Waits(awaited, epoch))
             }

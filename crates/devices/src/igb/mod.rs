@@ -110,7 +110,7 @@ impl Model for Igb {
     fn vectors(&self) -> Vectors {
         let pending = (MSIX, spec::MSIX_PENDING);
         let msix = Msix { vectors: spec::VECTORS, table: (MSIX, 0), pending };
-        Vectors { msix: Some(msix), ..Vectors::default() }
+        Vectors { msi: 1, msix: Some(msix), ..Vectors::default() }
     }
 
     fn read(&self, bar: u32, offset: u64, to: &mut [u8]) {

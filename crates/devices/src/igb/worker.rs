@@ -56,6 +56,9 @@ impl Work for Shared {
 
     const NAME: &'static str = "igb";
 
+    /// A ring of 4096 frames; Linux's selftest waits 200 ms for as many.
+    const AT_ONCE: u32 = 32768;
+
     fn worker(&self) -> &Worker<Notice> {
         &self.worker
     }

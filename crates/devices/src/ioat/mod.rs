@@ -159,7 +159,7 @@ impl Model for Ioat {
     fn vectors(&self) -> Vectors {
         let msix =
             Msix { vectors: 1, table: (0, spec::MSIX_TABLE), pending: (0, spec::MSIX_PENDING) };
-        Vectors { msix: Some(msix), ..Vectors::default() }
+        Vectors { msi: 1, msix: Some(msix), ..Vectors::default() }
     }
 
     fn read(&self, _bar: u32, offset: u64, to: &mut [u8]) {

@@ -99,6 +99,9 @@ impl Work for Shared {
 
     const NAME: &'static str = "ioat";
 
+    /// A ring of 512 descriptors, and a few more: 64 MiB at most.
+    const AT_ONCE: u32 = 2048;
+
     fn worker(&self) -> &Worker<Notice> {
         &self.worker
     }

@@ -2,7 +2,7 @@
 //!
 //! A device without latency is done before the program's store is over, as no thread could be that is woken
 //! first. So whoever rings works itself, one short step after the other; what takes more of them than
-//! [`AT_ONCE`], or waits for an answer of the program, is left to the thread.
+//! [`Work::AT_ONCE`], or waits for an answer of the program, is left to the thread.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -27,9 +27,6 @@ use crate::Latency;
 use crate::worker::Worker;
 
 pub(crate) use line::{Fault, Line, Trouble};
-
-/// Steps that a store makes at most. Not a time, so that what is done when it is over depends on nothing else.
-const AT_ONCE: u32 = 2048;
 
 /// How long a wait for an answer goes on without a look at what the device was told since.
 const SLICE: Duration = Duration::from_millis(5);
@@ -58,6 +55,10 @@ pub(crate) trait Work: fmt::Debug + Send + Sync + 'static {
 
     /// Of its thread.
     const NAME: &'static str;
+
+    /// Steps that a store makes at most. Not a time, so that what is done when it is over depends on nothing
+    /// else.
+    const AT_ONCE: u32;
 
     fn worker(&self) -> &Worker<Notice>;
 
@@ -124,7 +125,7 @@ impl<W: Work> Shared<W> {
 
     /// Works as long as a store may; whether nothing is left to do.
     fn at_once(&self) -> bool {
-        for _ in 0..AT_ONCE {
+        for _ in 0..W::AT_ONCE {
             match self.step() {
                 Step::Idle => return true,
                 Step::Waits(..) => return false,
