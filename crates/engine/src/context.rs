@@ -30,8 +30,7 @@ impl Context {
 
     /// A call of `caller`, as the inner parts see it.
     pub fn task<'a>(&'a self, caller: &'a mut dyn Caller) -> Task<'a> {
-        let Engine { pins, physical, kernel, .. } = &*self.engine;
-        Task { caller, pins, physical, kernel }
+        self.engine.task(caller)
     }
 
     /// One user less of an object, if it is still there.

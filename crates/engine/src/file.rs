@@ -12,6 +12,8 @@ use crate::function::Way;
 use crate::objects::Handle;
 use crate::pages::Dmabuf;
 use crate::vfio::VfioFile;
+use crate::vfio::container::Container;
+use crate::vfio::group::GroupFile;
 use crate::{Caller, Refusal, Signal};
 
 /// A device node that can be opened.
@@ -19,8 +21,10 @@ use crate::{Caller, Refusal, Signal};
 pub enum Node {
     /// `/dev/iommu`
     Iommu,
-    /// `/dev/vfio/vfio`, served by iommufd (`CONFIG_IOMMUFD_VFIO_CONTAINER`)
+    /// `/dev/vfio/vfio`: a container of VFIO, or an iommufd, as the machine says
     VfioContainer,
+    /// `/dev/vfio/N`
+    VfioGroup(u32),
     /// `/dev/vfio/devices/vfioN`
     VfioDevice(u32),
 }
@@ -38,6 +42,8 @@ pub(crate) enum Kind {
     Vevent(VeventFile),
     Access(AccessFile),
     Dmabuf(Arc<Dmabuf>),
+    Container(Arc<Container>),
+    Group(Arc<GroupFile>),
     Vfio(VfioFile),
 }
 
@@ -107,6 +113,8 @@ impl File {
     pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
         match &*self.0 {
             Kind::Iommu(context) => call::ioctl(context, caller, cmd, arg),
+            Kind::Container(container) => container.ioctl(caller, cmd, arg),
+            Kind::Group(group) => group.ioctl(caller, cmd, arg),
             Kind::Vfio(file) => file.ioctl(caller, cmd, arg),
             _ => Err(Refusal::UnknownCommand { cmd }),
         }
@@ -147,7 +155,8 @@ impl File {
     /// Whether it has positions, so that `pread(2)` and `pwrite(2)` are no `ESPIPE`: files of device
     /// nodes have, others are made without (`FMODE_PREAD`).
     pub fn has_positions(&self) -> bool {
-        matches!(&*self.0, Kind::Iommu(_) | Kind::Vfio(_))
+        use Kind::{Container, Group, Iommu, Vfio};
+        matches!(&*self.0, Iommu(_) | Container(_) | Group(_) | Vfio(_))
     }
 
     /// `mmap(2)`: what the caller shall map instead.
@@ -176,6 +185,14 @@ impl File {
         }
     }
 
+    /// An ENQCMD of the caller to what it has mapped, likewise; whether the device took the command.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        match &*self.0 {
+            Kind::Vfio(file) => file.enqueue(at, command),
+            _ => Err(Refusal::NoOperation { operation: "store" }),
+        }
+    }
+
     /// What `poll(2)` says when nothing is there to read: whether it says readable, and writable.
     pub fn idle_readiness(&self) -> (bool, bool) {
         match &*self.0 {
@@ -184,6 +201,11 @@ impl File {
             // files without a poll operation are always ready (DEFAULT_POLLMASK)
             _ => (true, true),
         }
+    }
+
+    /// Whether KVM takes it as a file of VFIO: a group, or a device (`vfio_file_is_valid`).
+    pub fn is_vfio(&self) -> bool {
+        matches!(&*self.0, Kind::Group(_) | Kind::Vfio(_))
     }
 
     /// Whether `read(2)` or `write(2)` do anything on this file.
@@ -213,6 +235,8 @@ impl File {
                 format!("access {id} with {items} pinned ranges")
             }
             Kind::Dmabuf(_) => "dma-buf".to_owned(),
+            Kind::Container(container) => container.describe(),
+            Kind::Group(group) => group.describe(),
             Kind::Vfio(file) => file.describe(),
         }
     }

@@ -104,6 +104,12 @@ impl State {
         }
     }
 
+    /// Whether no device of an IOAS bypasses the CPU's caches.
+    pub fn is_coherent(&self, ioas: ObjectId) -> bool {
+        let hwpts = &self.objects.at::<Ioas>(ioas).hwpts;
+        hwpts.iter().all(|hwpt| self.objects.at::<PagingHwpt>(*hwpt).coherent)
+    }
+
     /// What a device is attached to with a hwpt, as its hardware sees it.
     pub fn domain(&self, hwpt: ObjectId, device: ObjectId) -> Option<Domain> {
         match self.objects.peek(hwpt)? {

@@ -52,6 +52,7 @@ mod task;
 mod vfio;
 mod viommu;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::PinBoard;
@@ -63,7 +64,7 @@ pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
-pub use interrupts::{Interrupts, Trigger};
+pub use interrupts::{Interrupts, Told, Trigger, Watched};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;
 pub use pt::Rights;
@@ -78,6 +79,10 @@ use hw::selftest::Selftest;
 use pages::AccountMode;
 use physical::Physical;
 use sriov::Sriov;
+use task::Task;
+use vfio::container::Container;
+use vfio::group::{Group, GroupFile};
+use vfio::mmio::Bars;
 use vfio::{Owners, VfioFile};
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
@@ -91,6 +96,9 @@ pub struct Engine {
     pub(crate) models: Vec<Option<Arc<dyn Hardware>>>,
     /// The PCI functions that are with VFIO, by their number there.
     pub(crate) functions: Vec<Function>,
+    /// The IOMMU groups of those, by their numbers.
+    pub(crate) groups: BTreeMap<u32, Group>,
+    pub(crate) bars: Bars,
     pub(crate) sriov: Sriov,
     pub(crate) owners: Mutex<Owners>,
     pub(crate) pins: Arc<PinBoard>,
@@ -112,7 +120,7 @@ impl Engine {
             // vfio-pci takes no device whose DMA is not coherent (__vfio_register_dev)
             if hw.is_coherent() {
                 let requester = Requester::new(Arc::clone(hw), &physical, machine.caches);
-                let platform = platform_of(&machine, &machine.iommus[index]);
+                let platform = platform_of(&machine, &machine.iommus[index], kernel);
                 let facts = Arc::new(device.clone());
                 let number = functions.len();
                 functions.push(Function::new(number, facts, Arc::clone(hw), platform, requester));
@@ -121,7 +129,9 @@ impl Engine {
         Arc::new(Self {
             kernel,
             mock: Arc::new(Selftest { kernel }),
+            groups: Self::groups_of(&functions),
             functions,
+            bars: Bars::default(),
             models,
             sriov,
             owners: Mutex::default(),
@@ -159,7 +169,9 @@ impl Engine {
     /// Puts a device behind the PCI function that VFIO knows by a number; false when there is no such
     /// function, or one behind it already.
     pub fn plug(&self, number: usize, model: Arc<dyn Model>) -> bool {
-        self.functions.get(number).is_some_and(|function| function.plug(model))
+        let Some(function) = self.functions.get(number) else { return false };
+        self.bars.add(&*model);
+        function.plug(model)
     }
 
     /// `open(2)` of a device node.
@@ -168,13 +180,30 @@ impl Engine {
             return Err(Refusal::NoMemory);
         }
         // type1 accounts pages to the address space, and so does its stand-in
-        let account = match node {
-            Node::Iommu => AccountMode::User,
-            Node::VfioContainer => AccountMode::Mm,
-            Node::VfioDevice(number) => return self.open_device(number),
+        let account = match (node, self.machine.vfio_container) {
+            (Node::Iommu, _) => AccountMode::User,
+            (Node::VfioContainer, machine::Container::Iommufd) => AccountMode::Mm,
+            (Node::VfioContainer, machine::Container::Type1) => {
+                let container = Arc::new(Container::new(Arc::clone(self)));
+                return Ok(File::new(file::Kind::Container(container)));
+            }
+            (Node::VfioGroup(number), _) if !self.present_groups().contains(&number) => {
+                return Err(Refusal::NotFound { what: "VFIO group", value: number.into() });
+            }
+            (Node::VfioGroup(number), _) => {
+                let group = Arc::new(GroupFile::open(self, number)?);
+                return Ok(File::new(file::Kind::Group(group)));
+            }
+            (Node::VfioDevice(number), _) => return self.open_device(number),
         };
         let context = Context::new(Arc::clone(self), account);
         Ok(File::new(file::Kind::Iommu(Arc::new(context))))
+    }
+
+    /// A call of `caller`, as the inner parts see it.
+    pub(crate) fn task<'a>(&'a self, caller: &'a mut dyn Caller) -> Task<'a> {
+        let Self { pins, physical, bars, kernel, .. } = self;
+        Task { caller, pins, physical, bars, kernel }
     }
 
     /// Whether functions that are with VFIO have nodes below `/dev/vfio/devices`.
@@ -193,13 +222,13 @@ impl Engine {
 }
 
 /// What becomes of the interrupts of devices behind an IOMMU.
-fn platform_of(machine: &Machine, iommu: &Iommu) -> Platform {
+fn platform_of(machine: &Machine, iommu: &Iommu, kernel: &Kernel) -> Platform {
     let remapped = iommu.interrupt_remapping;
     // arch/x86/kernel/apic/msi.c; controllers of Arm and RISC-V have no MSI_FLAG_PCI_MSIX_ALLOC_DYN
     let x86 = matches!(iommu.hardware.vendor(), Vendor::IntelVtd | Vendor::Amd);
     Platform {
         isolated: remapped || machine.unsafe_interrupts,
-        dynamic_msix: x86,
+        dynamic_msix: x86 && kernel.has(Quirk::VfioDynamicMsix),
         multiple_msi: remapped || !x86,
     }
 }

@@ -36,6 +36,22 @@ pub(crate) enum AccountMode {
     User,
     /// The address space's, as type1 does (`IOPT_PAGES_ACCOUNT_MM`).
     Mm,
+    /// The address space's, by type1 itself: locked, and not counted as pinned (`vfio_lock_acct`).
+    Type1,
+    /// Nobody's: what is shown is no memory of the system.
+    Nobody,
+}
+
+impl AccountMode {
+    /// Whether pages count as pinned, and as locked.
+    fn counts(self) -> (bool, bool) {
+        match self {
+            Self::User => (true, false),
+            Self::Mm => (true, true),
+            Self::Type1 => (false, true),
+            Self::Nobody => (false, false),
+        }
+    }
 }
 
 /// Where the pages come from.
@@ -223,7 +239,10 @@ impl Pages {
                 if space.id() == task.memory().id() {
                     fits(va, pages)?;
                 }
-                Arc::clone(space).pin(va, pages, self.writable).map_err(|_| Refusal::NotPinnable)
+                let pinned = Arc::clone(space).pin(va, pages, self.writable);
+                // a device's registers are no pages (VM_PFNMAP)
+                let memory = pinned.ok().filter(|extents| !task.bars.any_in(extents));
+                memory.ok_or(Refusal::NotPinnable)
             }
             Source::File { file, start } => {
                 let at = start + first * PAGE_SIZE;
@@ -284,17 +303,15 @@ impl Drop for Pages {
 }
 
 fn charge(accounts: &Accounts, mode: AccountMode, pages: u64) {
-    accounts.pinned_vm.fetch_add(pages, Ordering::Relaxed);
-    if mode == AccountMode::Mm {
-        accounts.locked_vm.fetch_add(pages, Ordering::Relaxed);
-    }
+    let (pinned, locked) = mode.counts();
+    accounts.pinned_vm.fetch_add(if pinned { pages } else { 0 }, Ordering::Relaxed);
+    accounts.locked_vm.fetch_add(if locked { pages } else { 0 }, Ordering::Relaxed);
 }
 
 fn uncharge(accounts: &Accounts, mode: AccountMode, pages: u64) {
-    accounts.pinned_vm.fetch_sub(pages, Ordering::Relaxed);
-    if mode == AccountMode::Mm {
-        accounts.locked_vm.fetch_sub(pages, Ordering::Relaxed);
-    }
+    let (pinned, locked) = mode.counts();
+    accounts.pinned_vm.fetch_sub(if pinned { pages } else { 0 }, Ordering::Relaxed);
+    accounts.locked_vm.fetch_sub(if locked { pages } else { 0 }, Ordering::Relaxed);
 }
 
 /// `gup_fast_fallback`, `mm/gup.c`: pages of the caller may not end beyond the last address.

@@ -201,6 +201,12 @@ pub enum Refusal {
         /// Where.
         iova: u64,
     },
+    /// The caller may not, whatever it asks for.
+    #[error("not allowed: {why}")]
+    Denied {
+        /// Why.
+        why: &'static str,
+    },
     /// There is no such device, or it was taken away.
     #[error("{what}")]
     NoDevice {
@@ -309,6 +315,7 @@ impl Refusal {
                 | Self::NotIsolated                        => Errno::EPERM,
             Self::NoDevice { .. } | Self::NoOperation { operation: "mmap" } => Errno::ENODEV,
             Self::NoOperation { .. }                       => Errno::EINVAL,
+            Self::Denied { .. }                            => Errno::EACCES,
             Self::Hardware { .. }                          => Errno::EIO,
             Self::OtherPages                               => Errno::EBADE,
             Self::WrongFile { .. }                         => Errno::EBADFD,

@@ -7,6 +7,7 @@ use profile::{Kernel, Quirk};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::physical::Physical;
+use crate::vfio::mmio::Bars;
 use crate::{Caller, Refusal};
 
 /// What every part of a call may need: the caller, and the machine's memory.
@@ -14,6 +15,7 @@ pub(crate) struct Task<'a> {
     pub caller: &'a mut dyn Caller,
     pub pins: &'a Arc<PinBoard>,
     pub physical: &'a Arc<Physical>,
+    pub bars: &'a Bars,
     pub kernel: &'static Kernel,
 }
 

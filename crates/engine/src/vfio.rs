@@ -1,11 +1,24 @@
-//! VFIO character devices (`drivers/vfio/device_cdev.c`, `drivers/vfio/iommufd.c`).
+//! VFIO devices (`drivers/vfio/device_cdev.c`, `drivers/vfio/iommufd.c`).
 //!
-//! An open device does nothing before it is bound to an iommufd. Bound, it is attached to page tables of
-//! that iommufd, itself and by PASID. A device, and its whole IOMMU group, has one owner at a time.
+//! | module | holds |
+//! |---|---|
+//! | this one | an open device: by its character device, or through its group |
+//! | [`bind`] | a device under an iommufd |
+//! | [`group`] | IOMMU groups as files: the way to a device that is older than iommufd |
+//! | [`container`], [`type1`] | what groups are put into, and the driver behind it |
+//! | [`mmio`] | which memory is registers of devices |
 //!
-//! Its regions are parts of the file, see [`crate::function`].
+//! A character device does nothing before it is bound to an iommufd. Bound, it is attached to page tables
+//! of that iommufd, itself and by PASID. Through a group it is open at once, and has neither call. A
+//! device, and its whole IOMMU group, has one owner at a time.
 //!
-//! *What it doesn't do yet*: interrupts, features, mapping of regions.
+//! What the device itself does is [`crate::function`]'s.
+
+mod bind;
+pub(crate) mod container;
+pub(crate) mod group;
+pub(crate) mod mmio;
+mod type1;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -17,21 +30,22 @@ use uapi::vfio::*;
 use zerocopy::FromBytes;
 
 use crate::context::Context;
-use crate::device::{Device, NO_PASID};
+use crate::device::NO_PASID;
 use crate::file::{Kind, Mapping};
 use crate::function::{Function, Way};
-use crate::hw::{DeviceState, PciState};
 use crate::objects::ObjectId;
 use crate::state::PtMode;
 use crate::task::{Task, load_argument, load_struct};
 use crate::{Caller, Engine, Refusal};
+use group::{GroupBlock, GroupDevice};
 
 const MINUS_EINVAL: u32 = (-Errno::EINVAL.code()).cast_unsigned();
 
 /// Who has which device.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
-    /// By IOMMU group: the context, and how many devices it has bound.
+    /// By IOMMU group: the context, and how many devices it has bound; no context for a container, which
+    /// counts as one.
     groups: BTreeMap<u32, (Weak<Context>, u32)>,
     /// Indices of bound devices.
     bound: BTreeSet<usize>,
@@ -49,6 +63,25 @@ impl Owners {
         Ok(())
     }
 
+    /// A container takes a whole group (`iommu_group_claim_dma_owner`).
+    fn claim_group(&mut self, group: u32) -> Result<(), Refusal> {
+        if self.has_owner(group) {
+            return Err(Refusal::Owned { group });
+        }
+        self.groups.insert(group, (Weak::new(), 1));
+        Ok(())
+    }
+
+    /// And gives it back.
+    fn release_group(&mut self, group: u32) {
+        self.groups.remove(&group);
+    }
+
+    /// `iommu_group_dma_owner_claimed`
+    fn has_owner(&self, group: u32) -> bool {
+        self.groups.get(&group).is_some_and(|(_, count)| *count > 0)
+    }
+
     fn release(&mut self, index: usize, group: u32) {
         self.bound.remove(&index);
         if let Some((_, count)) = self.groups.get_mut(&group) {
@@ -57,11 +90,13 @@ impl Owners {
     }
 }
 
-/// An open `/dev/vfio/devices/vfioN`.
+/// An open device: `/dev/vfio/devices/vfioN`, or what a group gave.
 #[derive(Debug)]
 pub(crate) struct VfioFile {
     engine: Arc<Engine>,
     index: usize,
+    /// The group that it came through.
+    group: Option<GroupDevice>,
     bound: Mutex<Option<Bound>>,
     /// Of `read(2)` and `write(2)`.
     position: Mutex<u64>,
@@ -74,15 +109,27 @@ struct Bound {
     device: ObjectId,
     attached: bool,
     pasids: BTreeSet<u32>,
+    /// Meanwhile nobody opens its group.
+    _block: GroupBlock,
 }
 
 impl VfioFile {
     pub fn new(engine: Arc<Engine>, index: usize) -> Self {
-        Self { engine, index, bound: Mutex::default(), position: Mutex::default() }
+        Self { engine, index, group: None, bound: Mutex::default(), position: Mutex::default() }
+    }
+
+    /// A device that its group gave.
+    pub fn of_group(engine: Arc<Engine>, index: usize, group: GroupDevice) -> Self {
+        let mut file = Self::new(engine, index);
+        file.group = Some(group);
+        file
     }
 
     /// `vfio_device_fops_unl_ioctl`
     pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        if self.group.is_some() && cmd != VFIO_DEVICE_BIND_IOMMUFD {
+            return self.function().ioctl(&mut self.engine.task(caller), cmd, arg);
+        }
         let mut bound = self.bound.lock();
         if cmd == VFIO_DEVICE_BIND_IOMMUFD {
             return self.bind(caller, arg, &mut bound).map(|()| 0);
@@ -140,8 +187,17 @@ impl VfioFile {
         self.function().store_mapped(at, bytes)
     }
 
+    /// An ENQCMD to a region that is mapped; whether the device took it.
+    pub fn enqueue(&self, at: u64, command: &[u8; 64]) -> Result<bool, Refusal> {
+        self.check_bound()?;
+        self.function().enqueue(at, command)
+    }
+
     /// Before it is bound, the file has no other operation.
     fn check_bound(&self) -> Result<(), Refusal> {
+        if self.group.is_some() {
+            return Ok(());
+        }
         self.bound.lock().as_ref().map(|_| ()).ok_or(Refusal::NotBound)
     }
 
@@ -153,6 +209,7 @@ impl VfioFile {
     pub fn describe(&self) -> String {
         let address = self.function().facts.address;
         let state = match &*self.bound.lock() {
+            None if self.group.is_some() => "open through its group",
             None => "not bound",
             Some(Bound { attached: false, pasids, .. }) if pasids.is_empty() => "bound",
             Some(_) => "bound and attached",
@@ -173,45 +230,24 @@ impl VfioFile {
                 (u64::from(request.iommufd.cast_unsigned()), "must not be negative");
             return Err(Refusal::Invalid { field: "iommufd", value, rule });
         }
+        if self.group.is_some() {
+            return Err(Refusal::Unfit { rule: "the descriptor came through a group" });
+        }
+        let block = group::block(&self.engine, self.function().facts.group)?;
         if bound.is_some() {
             return Err(Refusal::Unfit { rule: "this descriptor is bound already" });
         }
         self.check_token(caller, &request)?;
         let context = iommufd(caller, request.iommufd)?;
-        let mut owners = self.engine.owners.lock();
-        if owners.bound.contains(&self.index) {
-            return Err(Refusal::Unfit { rule: "the device is bound through another descriptor" });
-        }
-        let function = self.function();
-        if !function.hw.is_coherent() {
-            return Err(Refusal::Unfit { rule: "the IOMMU's walks are not coherent" });
-        }
-        if !function.platform.isolated {
-            return Err(Refusal::NotIsolated);
-        }
-        let group = function.facts.group;
-        owners.claim(self.index, group, &context)?;
-        let mut state = context.state.lock();
-        let device = state.objects.add(Device {
-            hw: Arc::clone(&function.hw),
-            hw_state: DeviceState::Pci(PciState::new(Arc::clone(&function.facts))),
-            requester: Arc::clone(&function.requester),
-            group: Some(group),
-            vdevice: None,
-            attached: BTreeMap::new(),
-        });
-        state.objects.hold(device);
-        state.objects.publish(device);
-        function.enable();
+        let device = self.engine.bind(self.index, &context)?;
         let at = arg.wrapping_add(std::mem::offset_of!(vfio_device_bind_iommufd, out_devid) as u64);
         if let Err(refusal) = context.task(caller).store(at, &device.0, "argument") {
-            function.disable();
-            state.unbind(device);
-            owners.release(self.index, group);
+            self.function().disable();
+            self.engine.unbind(self.index, &context, device);
             return Err(refusal);
         }
-        drop(state);
-        *bound = Some(Bound { context, device, attached: false, pasids: BTreeSet::new() });
+        let pasids = BTreeSet::new();
+        *bound = Some(Bound { context, device, attached: false, pasids, _block: block });
         Ok(())
     }
 
@@ -373,7 +409,6 @@ impl Drop for VfioFile {
             }
         }
         bound.detach_device();
-        bound.context.state.lock().unbind(bound.device);
-        self.engine.owners.lock().release(self.index, self.function().facts.group);
+        self.engine.unbind(self.index, &bound.context, bound.device);
     }
 }

@@ -1,11 +1,13 @@
-//! Counters of programs that we add to (`eventfd(2)`).
+//! Counters of programs that we add to, or wait for (`eventfd(2)`).
 
 use std::fs;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 /// A program's eventfd.
 #[derive(Debug)]
@@ -36,9 +38,61 @@ impl EventFd {
     }
 }
 
+/// A thread that waits for an eventfd, until this is dropped. It may be at work once more then.
+#[derive(Debug)]
+pub struct Watch {
+    stop: OwnedFd,
+}
+
+impl EventFd {
+    /// Takes what is counted, now and from now on, and calls `told` each time (`vfio_virqfd_enable`). Errors are
+    /// those of `eventfd(2)` and of a new thread.
+    pub fn watch(self: Arc<Self>, told: impl Fn() + Send + 'static) -> io::Result<Watch> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let stopped = stop.try_clone()?;
+        let wait = move || {
+            while self.await_one(&stopped) {
+                told();
+            }
+        };
+        thread::Builder::new().name("eventfd".into()).spawn(wait)?;
+        Ok(Watch { stop })
+    }
+
+    /// Waits until something is counted, and takes it; false when it is to stop.
+    fn await_one(&self, stopped: &OwnedFd) -> bool {
+        loop {
+            let both = [PollFd::new(stopped, PollFlags::IN), PollFd::new(&self.0, PollFlags::IN)];
+            let mut fds = both;
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                Err(_) => return false,
+                Ok(_) if !fds[0].revents().is_empty() => return false,
+                Ok(_) => {}
+            }
+            // the program may have been faster, and its descriptor may block
+            let mut count = [0; 8];
+            let buffers = &mut [IoSliceMut::new(&mut count)];
+            match preadv2(&self.0, buffers, u64::MAX, ReadWriteFlags::NOWAIT) {
+                Ok(_) => return true,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // a counter that was 0 is not full
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use rustix::event::{EventfdFlags, eventfd};
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+    use std::time::Duration;
 
     use super::*;
 
@@ -63,6 +117,24 @@ mod tests {
             event.add_one();
             event.add_one();
             assert_eq!(count(&ours), expected, "from {first}");
+        }
+    }
+
+    #[test]
+    fn watches() {
+        for flags in [EventfdFlags::NONBLOCK, EventfdFlags::empty()] {
+            let ours = eventfd(3, flags).unwrap();
+            let event = Arc::new(EventFd::new(ours.try_clone().unwrap()).unwrap());
+            let (to, from) = channel();
+            let watch = event.watch(move || to.send(()).unwrap()).unwrap();
+            let next = || from.recv_timeout(Duration::from_secs(60));
+            assert_eq!(next(), Ok(()), "what was there before");
+            rustix::io::write(&ours, &2_u64.to_ne_bytes()).unwrap();
+            assert_eq!(next(), Ok(()));
+            drop(watch);
+            assert_eq!(next(), Err(RecvTimeoutError::Disconnected), "the thread has ended");
+            rustix::io::write(&ours, &7_u64.to_ne_bytes()).unwrap();
+            assert_eq!(count(&ours), 7, "nobody takes it");
         }
     }
 

@@ -25,7 +25,7 @@ mod window;
 
 pub mod process;
 
-pub use eventfd::EventFd;
+pub use eventfd::{EventFd, Watch};
 pub use extent::{Backing, Extent, ObjectKey, PageId};
 pub use pins::{Pin, PinBoard};
 pub use shared::{SharedFile, WINDOW_SIZE};

@@ -96,6 +96,9 @@ named! {
     VfioPasid = "vfio-pasid",
     VfioBindToken = "vfio-bind-token",
     VfioBindTokenLost = "vfio-bind-token-lost",
+    VfioDynamicMsix = "vfio-dynamic-msix",
+    Type1Nesting = "type1-nesting",
+    Type1Overflows = "type1-overflows",
     VfioErrorsOfAny = "vfio-errors-of-any",
     VfioPrecopyInfo = "vfio-precopy-info",
 }

@@ -30,6 +30,8 @@ pub struct Machine {
     /// Whether devices that are with VFIO have nodes below `/dev/vfio/devices`, since 6.6
     /// (`CONFIG_VFIO_DEVICE_CDEV`).
     pub vfio_device_cdev: bool,
+    /// What is behind `/dev/vfio/vfio`.
+    pub vfio_container: Container,
     /// Whether devices whose messages reach more than their own interrupts can be bound all the same
     /// (`iommufd.allow_unsafe_interrupts`).
     pub unsafe_interrupts: bool,
@@ -75,6 +77,16 @@ named! {
     NeverForget = "never-forget",
     /// Not at all: none shows.
     NeverKeep = "never-keep",
+}
+
+named! {
+    /// What is behind `/dev/vfio/vfio`: a choice of who built the kernel. A group can be put under an
+    /// iommufd either way.
+    Container:
+    /// A container of VFIO's own, with its type1 driver (`CONFIG_VFIO_CONTAINER`), as distributions have.
+    Type1 = "type1",
+    /// An iommufd (`CONFIG_IOMMUFD_VFIO_CONTAINER`).
+    Iommufd = "iommufd",
 }
 
 impl Caching {

@@ -45,7 +45,61 @@ unsafe extern "C" fn ioctl(fd: c_int, cmd: c_ulong, arg: usize) -> c_int {
         return to_int(result);
     }
     // SAFETY: the call as the program made it.
-    to_int(unsafe { sys::raw(libc::SYS_ioctl, [fd as usize, cmd as usize, arg]) })
+    let result = unsafe { sys::raw(libc::SYS_ioctl, [fd as usize, cmd as usize, arg]) };
+    if cmd as u32 == KVM_SET_DEVICE_ATTR {
+        return to_int(kvm_file(arg, result).unwrap_or(result));
+    }
+    to_int(result)
+}
+
+/// Sets an attribute of a device of KVM; the argument is a [`KvmDeviceAttr`].
+const KVM_SET_DEVICE_ATTR: u32 = 0x4018_aee1;
+
+/// `struct kvm_device_attr`
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct KvmDeviceAttr {
+    flags: u32,
+    group: u32,
+    attr: u64,
+    addr: u64,
+}
+
+/// The kernel's VFIO device of KVM was given a file, and says that it is none of VFIO's, or was asked to
+/// forget one that it does not have: it may be one of ours (`virt/kvm/vfio.c`, `kvm_vfio_set_file`).
+fn kvm_file(arg: usize, result: Raw) -> Option<Raw> {
+    const KVM_DEV_VFIO_FILE: u32 = 1;
+    const KVM_DEV_VFIO_FILE_ADD: u64 = 1;
+    const KVM_DEV_VFIO_FILE_DEL: u64 = 2;
+    if result != failure(libc::EINVAL) && result != failure(libc::ENOENT) {
+        return None;
+    }
+    let mut attr = KvmDeviceAttr { flags: 0, group: 0, attr: 0, addr: 0 };
+    copied(arg, &mut attr)?;
+    let expected = match attr.attr {
+        KVM_DEV_VFIO_FILE_ADD => libc::EINVAL,
+        KVM_DEV_VFIO_FILE_DEL => libc::ENOENT,
+        _ => return None,
+    };
+    if attr.group != KVM_DEV_VFIO_FILE || result != failure(expected) {
+        return None;
+    }
+    let mut fd: c_int = -1;
+    copied(attr.addr as usize, &mut fd)?;
+    // what is no file of VFIO is what the kernel has said
+    on_ours(fd, || Operation::KvmFile).filter(|answer| *answer == 0)
+}
+
+/// Copies from an address that may be none; none when it is.
+fn copied<T: Copy>(from: usize, to: &mut T) -> Option<()> {
+    let size = size_of::<T>();
+    let local = libc::iovec { iov_base: (&raw mut *to).cast(), iov_len: size };
+    let remote = libc::iovec { iov_base: from as *mut c_void, iov_len: size };
+    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    let (local, remote) = ((&raw const local) as usize, (&raw const remote) as usize);
+    // SAFETY: it writes `size` bytes to `to`, of a type of plain numbers, and checks the other address.
+    let got = unsafe { sys::raw(libc::SYS_process_vm_readv, [pid, local, 1, remote, 1, 0]) };
+    (got == size as Raw).then_some(())
 }
 
 fn plain(va: usize, count: usize) -> Buffer {

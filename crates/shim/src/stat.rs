@@ -5,7 +5,7 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-use uapi::vfio::VFIO_MAJOR;
+use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
 use wire::message::Node;
 
 use crate::name::{Meaning, Room, meaning};
@@ -23,6 +23,7 @@ fn facts(node: Node) -> Option<Facts> {
     let (major, minor, permissions) = match node {
         Node::Iommu => (MISC, 122, 0o660),
         Node::VfioContainer => (MISC, 196, 0o666),
+        Node::VfioGroup(number) => (VFIO_GROUP_MAJOR, number, 0o600),
         Node::VfioDevice(number) => (VFIO_MAJOR, number, 0o600),
         Node::FailNth(_) | Node::Status(_) | Node::VirtualFunctions(_) => return None,
     };

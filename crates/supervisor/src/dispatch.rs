@@ -58,7 +58,11 @@ impl Task<'_> {
             Kind::VirtualFunctions(physical) => self.on_virtual_functions(*physical, operation),
         };
         self.shared.files.settle();
-        if self.space.accounts().pinned_vm.load(Ordering::Relaxed) > 0 {
+        let accounts = self.space.accounts();
+        if [&accounts.pinned_vm, &accounts.locked_vm]
+            .iter()
+            .any(|it| it.load(Ordering::Relaxed) > 0)
+        {
             self.shared.page.set_charged();
         }
         Some((answer, caller.outgoing.take()))
@@ -68,6 +72,7 @@ impl Task<'_> {
         let result = match node {
             Node::Iommu => self.open_engine(caller, engine::Node::Iommu),
             Node::VfioContainer => self.open_engine(caller, engine::Node::VfioContainer),
+            Node::VfioGroup(number) => self.open_engine(caller, engine::Node::VfioGroup(number)),
             Node::VfioDevice(number) => self.open_engine(caller, engine::Node::VfioDevice(number)),
             Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
             Node::Status(named) => return self.open_status(named, pid),
@@ -129,6 +134,9 @@ impl Task<'_> {
             Operation::Mmap { offset, length, prot, flags } => {
                 self.mmap(caller, file, (offset, length), prot, flags)
             }
+            // KVM notes that the file is one of its machine's, which nothing here depends on
+            Operation::KvmFile if file.is_vfio() => Answer::done(0),
+            Operation::KvmFile => refused(Errno::EINVAL),
             Operation::Open(_) | Operation::Register => Answer::not_ours(),
         }
     }

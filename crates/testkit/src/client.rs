@@ -1,11 +1,13 @@
 //! A program that is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::{Caller, Engine, File, Node, Refusal, Trigger};
+use engine::{Caller, Engine, File, Node, Refusal, Told, Trigger, Watched};
 use mem::{AddressSpace, PAGE_SIZE, SharedFile};
+use parking_lot::Mutex;
 use profile::{Kernel, Machine};
 use uapi::{Command, Errno};
 
@@ -32,11 +34,36 @@ pub struct Client {
 
 /// An eventfd that is not there.
 #[derive(Debug, Default)]
-struct Counter(AtomicU64);
+struct Counter {
+    count: AtomicU64,
+    /// Who takes what the program raises.
+    taker: Mutex<Taker>,
+}
+
+/// Called by the program itself, where an eventfd has a thread.
+#[derive(Default)]
+struct Taker(Option<Told>);
+
+impl fmt::Debug for Taker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "somebody" } else { "nobody" })
+    }
+}
 
 impl Trigger for Counter {
     fn raise(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn watch(self: Arc<Self>, told: Told) -> Option<Watched> {
+        struct Guard(Arc<Counter>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                *self.0.taker.lock() = Taker(None);
+            }
+        }
+        *self.taker.lock() = Taker(Some(told));
+        Some(Box::new(Guard(self)))
     }
 }
 
@@ -102,7 +129,20 @@ impl Client {
     ///
     /// When it is none.
     pub fn events(&self, fd: i32) -> u64 {
-        self.counters[&fd].0.swap(0, Ordering::Relaxed)
+        self.counters[&fd].count.swap(0, Ordering::Relaxed)
+    }
+
+    /// `write(2)` of 1 to an eventfd.
+    ///
+    /// # Panics
+    ///
+    /// When it is none.
+    pub fn raise(&self, fd: i32) {
+        let counter = &self.counters[&fd];
+        match &counter.taker.lock().0 {
+            Some(told) => told(),
+            None => counter.raise(),
+        }
     }
 
     /// A descriptor of some other file.

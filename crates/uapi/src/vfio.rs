@@ -1,8 +1,9 @@
-//! The parts of `include/uapi/linux/vfio.h` that an iommufd and its devices answer.
+//! The parts of `include/uapi/linux/vfio.h` that a container, an iommufd, groups and devices answer.
 //!
-//! [`device`], [`interrupts`] and [`feature`] have the calls of a device; the rest is the type1 container. An iommufd takes these calls beside its own, on the IOAS that `IOMMU_VFIO_IOAS` chose or the
-//! first group brought. As in iommufd the ioctl number holds no size; here `argsz` in the struct
-//! does, and what it must reach is fixed per call.
+//! [`device`], [`interrupts`] and [`feature`] have the calls of a device, [`group`] those of a group; the rest is the type1 container, with
+//! [`dirty`] for what it tells of writes. An iommufd takes the container's calls beside its own, on the
+//! IOAS that `IOMMU_VFIO_IOAS` chose or the first group brought. As in iommufd the ioctl number holds no
+//! size; here `argsz` in the struct does, and what it must reach is fixed per call.
 //!
 //! | ioctl | argument | answer |
 //! |---|---|---|
@@ -12,23 +13,26 @@
 //! | `VFIO_IOMMU_GET_INFO` | [`vfio_iommu_type1_info`] | page sizes and capabilities |
 //! | `VFIO_IOMMU_MAP_DMA` | [`vfio_iommu_type1_dma_map`] | 0 |
 //! | `VFIO_IOMMU_UNMAP_DMA` | [`vfio_iommu_type1_dma_unmap`] | 0 |
-//! | `VFIO_IOMMU_DIRTY_PAGES` and others | - | `ENOTTY` |
+//! | `VFIO_IOMMU_DIRTY_PAGES` | see [`dirty`] | an iommufd: `ENOTTY` |
 //!
-//! **What it doesn't do:** groups, features that no device here has, and the type1 structs that an iommufd never answers
-//! (migration capability, dirty bitmaps).
+//! **What it doesn't do:** features that no device here has.
 
 #![allow(non_camel_case_types, non_upper_case_globals)] // the header's spelling
 #![expect(missing_docs, reason = "fields are described in the table of their struct")]
 
 pub mod device;
+pub mod dirty;
 pub mod feature;
+pub mod group;
 pub mod interrupts;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::command::_IO;
 pub use device::*;
+pub use dirty::*;
 pub use feature::*;
+pub use group::*;
 pub use interrupts::*;
 
 /// The type letter of VFIO ioctl numbers, shared with iommufd.
@@ -38,6 +42,8 @@ pub const VFIO_BASE: u8 = 100;
 /// Major number of the device nodes below `/dev/vfio/devices`. Linux takes any that is free, so no header
 /// has it; a machine of ours has this one.
 pub const VFIO_MAJOR: u32 = 511;
+/// Major number of the device nodes of groups, likewise.
+pub const VFIO_GROUP_MAJOR: u32 = 510;
 
 /// What `VFIO_GET_API_VERSION` answers.
 pub const VFIO_API_VERSION: i32 = 0;
@@ -58,7 +64,7 @@ pub const VFIO_IOMMU_UNMAP_DMA: u32 = _IO(VFIO_TYPE, VFIO_BASE + 14);
 pub const VFIO_IOMMU_ENABLE: u32 = _IO(VFIO_TYPE, VFIO_BASE + 15);
 /// Ioctl number: container off, of another container type.
 pub const VFIO_IOMMU_DISABLE: u32 = _IO(VFIO_TYPE, VFIO_BASE + 16);
-/// Ioctl number: dirty tracking of the container, which an iommufd has not.
+/// Ioctl number of [`vfio_iommu_type1_dirty_bitmap`], which an iommufd does not take.
 pub const VFIO_IOMMU_DIRTY_PAGES: u32 = _IO(VFIO_TYPE, VFIO_BASE + 17);
 
 /// Extension and container type: type1, which may cut mappings when it unmaps.
@@ -71,7 +77,7 @@ pub const VFIO_TYPE1v2_IOMMU: u32 = 3;
 pub const VFIO_DMA_CC_IOMMU: u32 = 4;
 /// Extension: POWER error handling.
 pub const VFIO_EEH: u32 = 5;
-/// Extension: nesting, never usable and reserved since 6.13. `VFIO_TYPE1_NESTING_IOMMU` before.
+/// Extension and container type: nesting, reserved since 6.13. `VFIO_TYPE1_NESTING_IOMMU` before.
 pub const __VFIO_RESERVED_TYPE1_NESTING_IOMMU: u32 = 6;
 /// Extension: POWER, second version.
 pub const VFIO_SPAPR_TCE_v2_IOMMU: u32 = 7;
@@ -129,7 +135,7 @@ pub struct vfio_info_cap_header {
 
 /// Capability ID: [`vfio_iommu_type1_info_cap_iova_range`].
 pub const VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: u16 = 1;
-/// Capability ID: dirty tracking of the container, which an iommufd has not.
+/// Capability ID: [`vfio_iommu_type1_info_cap_migration`], which an iommufd has not.
 pub const VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: u16 = 2;
 /// Capability ID: [`vfio_iommu_type1_info_dma_avail`].
 pub const VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL: u16 = 3;
@@ -156,7 +162,7 @@ pub struct vfio_iova_range {
     pub end: u64,
 }
 
-/// Capability: how many more mappings may be made; `u32::MAX` on an iommufd.
+/// Capability: how many more mappings may be made; on an iommufd `u32::MAX`.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -173,7 +179,7 @@ pub struct vfio_iommu_type1_info_dma_avail {
 /// | field | direction | the kernel says |
 /// |---|---|---|
 /// | `argsz` | in | `EINVAL` below 32 |
-/// | `flags` | in | `EINVAL` on another than read and write |
+/// | `flags` | in | `EINVAL` on another than read and write; a container takes [`VFIO_DMA_MAP_FLAG_VADDR`] alone |
 /// | `vaddr`, `iova`, `size` | in | as `user_va`, `iova`, `length` of `iommu_ioas_map` |
 #[repr(C)]
 #[derive(
@@ -196,7 +202,7 @@ pub const VFIO_DMA_MAP_FLAG_VADDR: u32 = 1 << 2;
 
 /// Argument of `VFIO_IOMMU_UNMAP_DMA`: remove mappings.
 ///
-/// Layout: 24 bytes, all needed; the header's `data` after it is for a flag that is refused.
+/// Layout: 24 bytes, all needed; a container takes a [`vfio_bitmap`] after it, with its flag.
 ///
 /// | field | direction | the kernel says |
 /// |---|---|---|

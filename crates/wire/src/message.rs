@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of a [`Hello`].
 pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
 /// Changes with the layout or the meaning of anything in this crate.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Opens a connection: whose memory do the pointers of its calls mean.
 #[repr(C)]
@@ -68,6 +68,8 @@ pub enum Node {
     Iommu,
     /// `/dev/vfio/vfio`
     VfioContainer,
+    /// `/dev/vfio/N`
+    VfioGroup(u32),
     /// `/dev/vfio/devices/vfioN`
     VfioDevice(u32),
     /// `fail-nth` of a thread, see `Documentation/fault-injection/`
@@ -137,6 +139,9 @@ pub enum Operation {
     },
     /// The attached descriptor is memory that the program shares.
     Register,
+    /// `KVM_SET_DEVICE_ATTR`: the descriptor is to be a file of KVM's VFIO device, or is to be one no
+    /// more.
+    KvmFile,
 }
 
 const NONE: u64 = u64::MAX;
@@ -176,6 +181,7 @@ impl Request {
                 2 => Node::FailNth(task(b, c)?),
                 3 => Node::Status(task(b, c)?),
                 4 => Node::VfioDevice(u32::try_from(b).ok()?),
+                5 => Node::VfioGroup(u32::try_from(b).ok()?),
                 6 => Node::VirtualFunctions(u32::try_from(b).ok()?),
                 _ => return None,
             }),
@@ -189,6 +195,7 @@ impl Request {
                 flags: u32::try_from(d).ok()?,
             },
             6 => Operation::Register,
+            9 => Operation::KvmFile,
             _ => return None,
         })
     }
@@ -201,6 +208,7 @@ impl Operation {
             Self::Open(Node::Iommu) => (1, [0; 4]),
             Self::Open(Node::VfioContainer) => (1, [1, 0, 0, 0]),
             Self::Open(Node::VfioDevice(number)) => (1, [4, number.into(), 0, 0]),
+            Self::Open(Node::VfioGroup(number)) => (1, [5, number.into(), 0, 0]),
             Self::Open(Node::FailNth(t)) => (1, [2, number(t.pid), number(t.tid), 0]),
             Self::Open(Node::Status(t)) => (1, [3, number(t.pid), number(t.tid), 0]),
             Self::Open(Node::VirtualFunctions(address)) => (1, [6, address.into(), 0, 0]),
@@ -211,6 +219,7 @@ impl Operation {
                 (5, [offset, length, prot.into(), flags.into()])
             }
             Self::Register => (6, [0; 4]),
+            Self::KvmFile => (9, [0; 4]),
         }
     }
 }
@@ -287,6 +296,7 @@ mod tests {
             Operation::Open(Node::Iommu),
             Operation::Open(Node::VfioContainer),
             Operation::Open(Node::VfioDevice(u32::MAX)),
+            Operation::Open(Node::VfioGroup(u32::MAX)),
             Operation::Open(Node::FailNth(task)),
             Operation::Open(Node::Status(Task { pid: Some(u32::MAX), tid: None })),
             Operation::Open(Node::VirtualFunctions(u32::MAX)),
@@ -297,6 +307,7 @@ mod tests {
             Operation::Write { buffer: vector, at: None },
             Operation::Mmap { offset: 1, length: 2, prot: u32::MAX, flags: u32::MAX },
             Operation::Register,
+            Operation::KvmFile,
         ];
         for operation in operations {
             let sent = Request::new(operation, 5, Some((3, 99)));

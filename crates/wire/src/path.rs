@@ -18,6 +18,10 @@ pub struct Plain {
 /// Whether this could be a name of ours, whatever it is relative to. Cheap, for every name that a
 /// program opens. Names below a folder of the run lead there by themselves.
 pub fn is_candidate(path: &[u8]) -> bool {
+    // a group, from the folder that it is in
+    if number(path).is_some() {
+        return true;
+    }
     path.split(|&b| b == b'/').any(|name| {
         matches!(name, b"iommu" | b"vfio" | b"devices" | b"fail-nth" | b"status")
             || matches!(name, b"osrelease" | b"version")
@@ -75,8 +79,11 @@ impl Plain {
         match self.as_bytes() {
             b"/dev/iommu" => Some(Node::Iommu),
             b"/dev/vfio/vfio" => Some(Node::VfioContainer),
-            path => match path.strip_prefix(b"/dev/vfio/devices/vfio") {
-                Some(rest) => number(rest).map(Node::VfioDevice),
+            path => match path.strip_prefix(b"/dev/vfio/") {
+                Some(name) => match name.strip_prefix(b"devices/vfio") {
+                    Some(rest) => number(rest).map(Node::VfioDevice),
+                    None => number(name).map(Node::VfioGroup),
+                },
                 None => in_proc(path.strip_prefix(b"/proc/")?),
             },
         }
@@ -226,6 +233,12 @@ mod tests {
             ("/dev/vfio",  "devices/vfio0",             Some(Node::VfioDevice(0))),
             ("/",          "/dev/vfio/devices/vfio07",  None),
             ("/",          "/dev/vfio/devices/vfio",    None),
+            ("/",          "/dev/vfio/26",              Some(Node::VfioGroup(26))),
+            ("/dev",       "vfio/0",                    Some(Node::VfioGroup(0))),
+            ("/dev/vfio",  "26",                        Some(Node::VfioGroup(26))),
+            ("/",          "/dev/vfio/026",             None),
+            ("/",          "/dev/vfio/26/x",            None),
+            ("/",          "/dev/vfio/noiommu-0",       None),
             ("/",          "/dev/iommu/x",              None),
             ("/",          "/dev/iommux",               None),
             ("/",          "/proc/self/task/12/fail-nth", fail(None, Some(12))),
@@ -258,6 +271,8 @@ mod tests {
             ("..",                       false, true),
             ("..a/b..",                  false, false),
             ("net",                      false, false),
+            ("26",                       true,  false),
+            ("26/stat",                  false, false),
             ("vfiox/iommux",             false, false),
             ("",                         false, false),
         ];

@@ -4,6 +4,7 @@
 
 mod client;
 mod endings;
+mod legacy;
 mod names;
 mod sharing;
 mod storm;

@@ -277,7 +277,7 @@ impl Handler for IoasUnmap {
 
 /// Unmaps a range, telling accesses to let go. Returns the bytes, on a refusal with it those that
 /// were unmapped before.
-pub(super) fn unmap(
+pub(crate) fn unmap(
     state: &mut State,
     ioas: ObjectId,
     start: u64,

@@ -4,7 +4,7 @@ mod events;
 mod general;
 mod hw_info;
 mod hwpt;
-mod ioas;
+pub(crate) mod ioas;
 mod test;
 pub(crate) mod vfio_compat;
 mod viommu;
@@ -89,12 +89,20 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_DEVICE_GET_INFO",          "6.2", "What kind of device it is", Status::Works),
     ("VFIO_DEVICE_GET_REGION_INFO",   "6.2", "Where a region is in the file", Status::Works),
     ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Works),
-    ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Partly("no unmasking by eventfd")),
+    ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Works),
     ("VFIO_DEVICE_RESET",             "6.2", "Reset the device", Status::Works),
     ("VFIO_DEVICE_FEATURE",           "6.2", "Low power, the token of SR-IOV devices", Status::Works),
     ("VFIO_DEVICE_PCI_HOT_RESET",     "6.2", "Reset the bus, or tell whom that reaches", Status::Partly("no bus here can be reset: `ENODEV`")),
     ("VFIO_DEVICE_IOEVENTFD",         "6.2", "A store to a BAR when an eventfd is raised", Status::Partly("checked, then `ENOSPC`")),
-    ("groups and containers",         "",    "`/dev/vfio/GROUP`, `VFIO_SET_CONTAINER`", Status::Not),
+    ("VFIO_GROUP_GET_STATUS",         "6.2", "Whether a group can be used, and has a container", Status::Works),
+    ("VFIO_GROUP_SET_CONTAINER",      "6.2", "Put a group into a container, or under an iommufd", Status::Works),
+    ("VFIO_GROUP_UNSET_CONTAINER",    "6.2", "Take it out again", Status::Works),
+    ("VFIO_GROUP_GET_DEVICE_FD",      "6.2", "Open a device through its group", Status::Works),
+    ("VFIO_SET_IOMMU",                "6.2", "Choose type1 or type1v2 for a container", Status::Works),
+    ("VFIO_IOMMU_GET_INFO",           "6.2", "Page sizes, IOVA ranges and limits of a container", Status::Works),
+    ("VFIO_IOMMU_MAP_DMA",            "6.2", "Map memory in a container", Status::Partly("no limit is enforced; of a mapped BAR devices can only read")),
+    ("VFIO_IOMMU_UNMAP_DMA",          "6.2", "Unmap it, or take its address back", Status::Works),
+    ("VFIO_IOMMU_DIRTY_PAGES",        "6.2", "Which pages devices may have written", Status::Works),
 ];
 
 /// The highest command number that this machine's kernel has a place for.

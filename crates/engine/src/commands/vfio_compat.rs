@@ -8,14 +8,12 @@
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
 
-use mem::PAGE_SIZE;
 use profile::Quirk;
 use uapi::vfio::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::ioas::{map_user, unmap};
 use crate::context::Context;
-use crate::hwpt::PagingHwpt;
 use crate::ioas::map::last_byte;
 use crate::ioas::{Ioas, Prot};
 use crate::objects::ObjectId;
@@ -78,11 +76,7 @@ fn check_extension(state: &State, kind: u64) -> Result<i64, Refusal> {
     let Ok(kind) = u32::try_from(kind) else { return Ok(0) };
     match kind {
         VFIO_TYPE1_IOMMU | VFIO_TYPE1v2_IOMMU | VFIO_UNMAP_ALL | VFIO_NOIOMMU_IOMMU => Ok(1),
-        VFIO_DMA_CC_IOMMU => {
-            let ioas = state.objects.at::<Ioas>(state.compat_ioas()?);
-            let coherent = |hwpt: &ObjectId| state.objects.at::<PagingHwpt>(*hwpt).coherent;
-            Ok(ioas.hwpts.iter().all(coherent).into())
-        }
+        VFIO_DMA_CC_IOMMU => Ok(state.is_coherent(state.compat_ioas()?).into()),
         _ => Ok(0),
     }
 }
@@ -161,7 +155,8 @@ fn get_info(context: &Context, task: &Task<'_>, arg: u64) -> Result<(), Refusal>
     let state = context.state.lock();
     let ioas = state.objects.at::<Ioas>(state.compat_ioas()?);
     info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
-    info.iova_pgsizes = page_sizes(ioas);
+    // iommufd_get_pagesizes
+    info.iova_pgsizes = ioas.page_sizes().max(ioas.iova_alignment);
     info.cap_offset = 0;
     let needed = capabilities(task, ioas, arg, info.argsz as usize)?;
     if info.argsz as usize >= needed {
@@ -169,15 +164,6 @@ fn get_info(context: &Context, task: &Task<'_>, arg: u64) -> Result<(), Refusal>
     }
     info.argsz = needed as u32;
     task.memory().write(arg, &info.as_bytes()[..known]).map_err(Refusal::bad("argument"))
-}
-
-/// `iommufd_get_pagesizes`: sizes below the CPU's page count as the CPU's page.
-fn page_sizes(ioas: &Ioas) -> u64 {
-    let mut sizes = ioas.domains.iter().fold(u64::MAX, |sizes, domain| sizes & domain.page_sizes);
-    if sizes & (PAGE_SIZE - 1) != 0 {
-        sizes = sizes & !(PAGE_SIZE - 1) | PAGE_SIZE;
-    }
-    sizes.max(ioas.iova_alignment)
 }
 
 /// Writes the chain of capabilities as far as each fits; returns the size needed for all.

@@ -2,11 +2,9 @@
 //!
 //! | index | action | data |
 //! |---|---|---|
-//! | pin | mask, unmask | none, a byte |
+//! | pin | mask, unmask | none, a byte; an eventfd unmasks it whenever the program raises that |
 //! | pin, MSI, MSI-X | trigger | eventfds turn it on; none and a byte raise it, as the device would; none of them turns it off |
 //! | error, request | trigger | an eventfd waits; none and a byte tell it |
-//!
-//! *What it doesn't do*: unmask the pin when an eventfd is raised. That call is refused.
 
 use std::sync::Arc;
 
@@ -192,11 +190,23 @@ impl Change<'_, '_> {
     /// `vfio_pci_set_intx_unmask`
     fn unmask_pin(&mut self, state: &mut State) -> Done {
         self.is_for_pin(state)?;
-        if let Data::Eventfd(fds) = &self.data
-            && fds[0] >= 0
-        {
-            eventfd(self.task, fds[0])?;
-            return Err(Refusal::NotOffered { what: "unmasking by eventfd", value: 0 });
+        if let (Data::Eventfd(fds), Kind::Pin { unmask, .. }) = (&self.data, &mut state.kind) {
+            let fd = fds[0];
+            if fd < 0 {
+                *unmask = None;
+                return Ok(0);
+            }
+            // vfio_virqfd_enable
+            let trigger = eventfd(self.task, fd)?;
+            if unmask.is_some() {
+                return Err(Refusal::Busy {
+                    what: "the pin",
+                    why: "an eventfd unmasks it already",
+                });
+            }
+            let watched = trigger.watch(self.function.interrupts.unmasker());
+            *unmask = Some(watched.ok_or(Refusal::NoMemory)?);
+            return Ok(0);
         }
         if self.asks() {
             self.told.extend(state.unmask_pin());

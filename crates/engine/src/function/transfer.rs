@@ -102,14 +102,8 @@ impl Function {
     /// A store of a program to a BAR that it has mapped. One of 64 bytes reaches the device as it is, others
     /// in accesses.
     pub fn store_mapped(&self, position: u64, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.may_sleep() {
-            return Err(Refusal::Hardware { why: "the device may sleep" });
-        }
-        let reach = self.reach(position, bytes.len() as u64)?;
+        let reach = self.reach_mapped(position, bytes.len() as u64)?;
         let Place { region, offset } = reach.place;
-        if region == VFIO_PCI_CONFIG_REGION_INDEX || reach.count < bytes.len() as u64 {
-            return Err(no_region(region));
-        }
         let is_line = bytes.len() == WHOLE_LINE && offset.is_multiple_of(WHOLE_LINE as u64);
         let mut start = 0;
         while start < bytes.len() {
@@ -122,6 +116,29 @@ impl Function {
             start += length;
         }
         Ok(())
+    }
+
+    /// An ENQCMD of a program to a BAR that it has mapped; whether the device took it.
+    pub fn enqueue(&self, position: u64, command: &[u8; WHOLE_LINE]) -> Result<bool, Refusal> {
+        let reach = self.reach_mapped(position, WHOLE_LINE as u64)?;
+        let Place { region, offset } = reach.place;
+        let is_line = offset.is_multiple_of(WHOLE_LINE as u64);
+        let (_, meets) = self.access(&reach, Way::Write, offset, WHOLE_LINE);
+        let model = self.model()?;
+        Ok(is_line && meets == Meets::Region && model.enqueue(region, offset, command))
+    }
+
+    /// Where a store to a mapping goes: inside of a BAR, of a device that is awake.
+    fn reach_mapped(&self, position: u64, count: u64) -> Result<Reach, Refusal> {
+        if self.may_sleep() {
+            return Err(Refusal::Hardware { why: "the device may sleep" });
+        }
+        let reach = self.reach(position, count)?;
+        let region = reach.place.region;
+        if region == VFIO_PCI_CONFIG_REGION_INDEX || reach.count < count {
+            return Err(no_region(region));
+        }
+        Ok(reach)
     }
 
     /// Whether so many bytes at a position are registers of a BAR, and not of the table of MSI-X.

@@ -16,6 +16,7 @@
 
 mod state;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,11 +29,28 @@ pub(crate) use state::{Kind, Messages, State};
 pub trait Trigger: Send + Sync + fmt::Debug {
     /// Adds one to what was raised. It waits for nothing.
     fn raise(&self);
+
+    /// Lets the program raise: `told` is called each time, and what was raised is taken, until what is
+    /// returned is dropped. None where it cannot be.
+    fn watch(self: Arc<Self>, _told: Told) -> Option<Watched> {
+        None
+    }
 }
+
+/// Called when a program raises.
+pub type Told = Box<dyn Fn() + Send>;
+
+/// That a program's raising is waited for, until this is dropped.
+pub type Watched = Box<dyn Any + Send>;
 
 impl Trigger for EventFd {
     fn raise(&self) {
         self.add_one();
+    }
+
+    fn watch(self: Arc<Self>, told: Told) -> Option<Watched> {
+        let watch = EventFd::watch(self, told).ok()?;
+        Some(Box::new(watch))
     }
 }
 
@@ -60,6 +78,22 @@ impl Interrupts {
     pub fn connect(&self, vector: u32, trigger: Option<Arc<dyn Trigger>>) {
         let waiting = self.state().connect_alone(vector, trigger);
         tell(waiting);
+    }
+
+    /// Unmasks the pin, which may tell its program again.
+    pub(crate) fn unmask_pin(&self) {
+        let trigger = self.state().unmask_pin();
+        tell(trigger);
+    }
+
+    /// What unmasks the pin, as long as there are interrupts.
+    pub(crate) fn unmasker(&self) -> Told {
+        let state = Arc::downgrade(&self.state);
+        Box::new(move || {
+            if let Some(state) = state.upgrade() {
+                Self { state }.unmask_pin();
+            }
+        })
     }
 
     /// The state, to look at and to change; no trigger is told while it is locked.

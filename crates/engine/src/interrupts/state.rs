@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Trigger;
+use super::{Trigger, Watched};
 use crate::Vectors;
 
 /// A kind of interrupts that a program turns on, with its state (`vfio_pci_core_device.irq_type`).
@@ -12,7 +12,12 @@ pub(crate) enum Kind {
     #[default]
     None,
     /// By pin. It may be on with nobody waiting.
-    Pin { trigger: Option<Arc<dyn Trigger>>, masked: bool },
+    Pin {
+        trigger: Option<Arc<dyn Trigger>>,
+        masked: bool,
+        /// The program unmasks it by an eventfd.
+        unmask: Option<Watched>,
+    },
     /// By message: MSI.
     Msi(Messages),
     /// By message: MSI-X.
@@ -90,7 +95,7 @@ impl State {
     fn check_pin(&mut self) -> Told {
         let asserted = self.is_asserted();
         match &mut self.kind {
-            Kind::Pin { trigger, masked } if asserted && !*masked => {
+            Kind::Pin { trigger, masked, .. } if asserted && !*masked => {
                 *masked = true;
                 trigger.clone().filter(|_| !self.pin_disabled)
             }
@@ -138,7 +143,7 @@ impl State {
 
     /// Turns the pin on (`vfio_intx_enable`).
     pub fn enable_pin(&mut self, trigger: Option<Arc<dyn Trigger>>) -> Told {
-        self.kind = Kind::Pin { trigger, masked: self.pin_disabled };
+        self.kind = Kind::Pin { trigger, masked: self.pin_disabled, unmask: None };
         self.check_pin()
     }
 

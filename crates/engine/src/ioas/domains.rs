@@ -203,6 +203,16 @@ impl Ioas {
         Ok(())
     }
 
+    /// The page sizes that every domain has, a bit each: sizes below the CPU's page count as the CPU's
+    /// page (`vfio_update_pgsize_bitmap`).
+    pub fn page_sizes(&self) -> u64 {
+        let sizes = self.domains.iter().fold(u64::MAX, |sizes, domain| sizes & domain.page_sizes);
+        match sizes & (PAGE_SIZE - 1) {
+            0 => sizes,
+            _ => sizes & !(PAGE_SIZE - 1) | PAGE_SIZE,
+        }
+    }
+
     /// Takes the domain of a hwpt away (`iopt_table_remove_domain`).
     pub fn remove_domain(&mut self, hwpt: ObjectId) {
         if let Some(at) = self.domains.iter().position(|domain| domain.hwpt == hwpt) {

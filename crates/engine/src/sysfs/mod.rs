@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bus/pci/devices/BDF` | the device ([`device`]), its IOMMU, its group |
 //! | `bus/pci/devices/BDF/vfio-dev/vfioN` | that it is with VFIO, and the number of its node, if it has one |
+//! | `class/vfio/N` | a group whose devices are with VFIO, and the number of its node |
 //! | `class/iommu/NAME` | an IOMMU: registers (`drivers/iommu/iommu-sysfs.c` and the vendors' files) |
 //! | `kernel/iommu_groups/N` | the group: devices, type, reserved regions |
 //! | `module/NAME` | modules of VFIO and their parameters ([`modules`]) |
@@ -15,12 +16,12 @@ mod cpus;
 mod device;
 mod modules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use profile::machine::{Bdf, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
-use uapi::vfio::VFIO_MAJOR;
+use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
 
 pub use cpus::Cpus;
 
@@ -51,7 +52,9 @@ impl Engine {
     pub fn device_nodes(&self) -> Vec<String> {
         let numbers = self.present().map(|(number, _)| number).filter(|_| self.has_device_nodes());
         let vfio = numbers.map(|number| format!("vfio/devices/vfio{number}"));
-        ["iommu", "vfio/vfio"].into_iter().map(str::to_owned).chain(vfio).collect()
+        let groups = self.present_groups().into_iter().map(|number| format!("vfio/{number}"));
+        let always = ["iommu", "vfio/vfio"].map(str::to_owned).into_iter();
+        always.chain(groups).chain(vfio).collect()
     }
 
     /// The functions that are with VFIO and can be seen, with their numbers.
@@ -60,10 +63,21 @@ impl Engine {
         all.filter(|(_, function)| self.is_present(function.facts.address))
     }
 
+    /// The groups of those.
+    pub(crate) fn present_groups(&self) -> BTreeSet<u32> {
+        self.present().map(|(_, function)| function.facts.group).collect()
+    }
+
     /// The machine's part of `/sys`, with the processors that are near to its devices.
     pub fn sysfs(&self, cpus: &Cpus) -> Tree {
         let mut tree = Tree::new();
-        for folder in ["bus/pci/devices", "class/iommu", "class/vfio-dev", "kernel/iommu_groups"] {
+        for folder in [
+            "bus/pci/devices",
+            "class/iommu",
+            "class/vfio",
+            "class/vfio-dev",
+            "kernel/iommu_groups",
+        ] {
             tree.insert(folder.to_owned(), Entry::Folder);
         }
         for (index, iommu) in self.machine.iommus.iter().enumerate() {
@@ -96,6 +110,15 @@ impl Engine {
             tree.insert(format!("{vfio}/uevent"), Entry::Text(uevent));
             link(&mut tree, format!("{vfio}/device"), &device);
             link(&mut tree, format!("class/vfio-dev/vfio{number}"), &vfio);
+        }
+        for group in self.present_groups() {
+            let folder = format!("devices/virtual/vfio/{group}");
+            // Linux gives minor numbers out in turn; the group's own is as good, and known from its name
+            text(&mut tree, format!("{folder}/dev"), format_args!("{VFIO_GROUP_MAJOR}:{group}"));
+            let numbers = format!("MAJOR={VFIO_GROUP_MAJOR}\nMINOR={group}\n");
+            let uevent = Entry::Text(format!("{numbers}DEVNAME=vfio/{group}\n"));
+            tree.insert(format!("{folder}/uevent"), uevent);
+            link(&mut tree, format!("class/vfio/{group}"), &folder);
         }
         self.add_groups(&mut tree);
         tree

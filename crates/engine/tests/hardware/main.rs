@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`vtd`], [`smmuv3`], [`amd`], [`riscv`] | a vendor each: what its driver answers, release by release |
 //! | [`vfio`] | VFIO character devices: binding, attaching, closing |
+//! | [`legacy`] | groups, and containers of VFIO's own |
 //! | [`container`] | what the type1 container's calls tell of the hardware |
 //! | [`dma`] | what devices reach, and what caches keep |
 //! | [`file`] | a machine's file with values changed |
@@ -16,6 +17,7 @@ mod amd;
 mod container;
 mod dma;
 mod file;
+mod legacy;
 mod riscv;
 mod smmuv3;
 mod table;

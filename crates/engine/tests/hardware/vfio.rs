@@ -12,6 +12,7 @@ use std::sync::Arc;
 use engine::{Caller, Cpus, Engine, Entry, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, PAGE_SIZE, SharedFile};
 use profile::Machine;
+use profile::machine::Container;
 use uapi::Errno;
 use uapi::iommufd::*;
 use uapi::vfio::*;
@@ -150,7 +151,7 @@ fn bind_order() {
         ("iommufd",                           &[("6.6-", OK)],     &|h| h.bind(0, h.fd).map(drop)),
         ("itself",                            &[("6.6-", BADFD)],  &|h| h.bind(0, h.cards[0]).map(drop)),
         ("a fault queue",                     &[("6.11-", BADFD)], &|h| { let fd = fault_fd(h); h.bind(0, fd).map(drop) }),
-        ("the type1 container",               &[("6.6-", OK)],     &|h| { let file = h.engine.open(&mut h.client, Node::VfioContainer).unwrap(); let fd = h.client.install(file).unwrap(); h.bind(0, fd).map(drop) }),
+        ("the type1 container",               &[("6.6-", BADFD)],  &|h| { let file = h.engine.open(&mut h.client, Node::VfioContainer).unwrap(); let fd = h.client.install(file).unwrap(); h.bind(0, fd).map(drop) }),
         ("twice",                             &[("6.6-", INVAL)],  &|h| { h.bind(0, h.fd).unwrap(); h.bind(0, h.fd).map(drop) }),
         ("twice, then descriptor",            &[("6.6-", INVAL)],  &|h| { h.bind(0, h.fd).unwrap(); h.bind(0, 999).map(drop) }),
         ("twice, another iommufd",            &[("6.6-", INVAL)],  &|h| { h.bind(0, h.fd).unwrap(); let fd = other(h); h.bind(0, fd).map(drop) }),
@@ -164,6 +165,15 @@ fn bind_order() {
     for (what, expected, calls) in rows {
         table.each(what, expected, |kernel| calls(&mut Host::unbound(&spr, kernel)));
     }
+    // where an iommufd is behind the container's node
+    let mut compat = spr.clone();
+    compat.vfio_container = Container::Iommufd;
+    table.each("the container's node", &[("6.6-", OK)], |kernel| {
+        let mut h = Host::unbound(&compat, kernel);
+        let file = h.engine.open(&mut h.client, Node::VfioContainer).unwrap();
+        let fd = h.client.install(file).unwrap();
+        h.bind(0, fd).map(drop)
+    });
     // interrupt messages that reach more than the device's own interrupts
     #[rustfmt::skip] // one order of calls, one line
     let rows: &[(&str, Answer, Calls<'_>)] = &[
@@ -226,9 +236,10 @@ fn devices_without_nodes() {
         assert!(tree.contains_key("class/vfio-dev/vfio0"));
         (text("dev"), text("uevent"), engine.device_nodes().len())
     };
-    let without = (None, Some(String::new()), 2);
+    // iommu, vfio/vfio, and the group's
+    let without = (None, Some(String::new()), 3);
     let uevent = "MAJOR=511\nMINOR=0\nDEVNAME=vfio/devices/vfio0\n";
-    let with = (Some("511:0\n".to_owned()), Some(uevent.to_owned()), 3);
+    let with = (Some("511:0\n".to_owned()), Some(uevent.to_owned()), 4);
     let mut table = Table::default();
     let expected = [("6.2", without.clone()), ("6.6-", with)];
     table.each("with nodes", &expected, |kernel| told(&spr().machine(), kernel));

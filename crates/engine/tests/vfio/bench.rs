@@ -22,6 +22,7 @@ pub const EIO: Result<u64, Errno> = Err(Errno::EIO);
 pub enum Seen {
     Read(u32, u64, usize),
     Write(u32, u64, Vec<u8>),
+    Enqueue(u32, u64, Vec<u8>),
     Master(bool),
     Reset,
 }
@@ -69,6 +70,11 @@ impl Model for Witness {
 
     fn write(&self, bar: u32, offset: u64, from: &[u8]) {
         self.note(Seen::Write(bar, offset, from.to_vec()));
+    }
+
+    fn enqueue(&self, bar: u32, offset: u64, command: &[u8; 64]) -> bool {
+        self.note(Seen::Enqueue(bar, offset, command.to_vec()));
+        offset == 0x40
     }
 
     fn set_bus_master(&self, on: bool) {

@@ -4,8 +4,11 @@ use std::fs;
 use std::sync::Arc;
 
 use engine::{Msix, Vectors};
+use mem::AddressSpace;
 use profile::machine::{Express, PasidCapability};
 use profile::{Kernel, Machine};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use uapi::Errno;
 
 use crate::bench::*;
@@ -222,4 +225,26 @@ fn function_reset() {
     let model: Arc<Witness> = Arc::clone(&bench.witness);
     bench.store(CONFIG + 0x88, &[0, 0x20]);
     assert_eq!(model.seen(), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written where: identity and capabilities stay, and every read has an answer.
+    #[test]
+    fn anything_can_be_written(
+        writes in vec((0..4096_u64, vec(any::<u8>(), 1..12)), 1..40),
+    ) {
+        let msix = Some(Msix { vectors: 4, table: (0, 0), pending: (0, 0x800) });
+        let mut bench = Bench::with(Vectors { pin: true, msi: 8, msix });
+        let (header, before) = (bench.load(CONFIG, 4), lists(&mut bench));
+        for (at, bytes) in writes {
+            bench.host.client.memory.write(MEMORY, &bytes).unwrap();
+            let done = bench.pwrite(MEMORY, bytes.len() as u64, CONFIG + at);
+            let fits = at + bytes.len() as u64 <= 4096;
+            prop_assert_eq!(done, if fits { Ok(bytes.len() as u64) } else { EFAULT });
+        }
+        prop_assert_eq!((bench.load(CONFIG, 4), lists(&mut bench)), (header, before));
+        prop_assert_eq!(bench.pread(MEMORY, 4096, CONFIG), Ok(4096));
+    }
 }

@@ -26,6 +26,7 @@ const REQ: u32 = VFIO_PCI_REQ_IRQ_INDEX;
 const OK: Answer = Ok(0);
 const INVAL: Answer = Err(Errno::EINVAL);
 const BADF: Answer = Err(Errno::EBADF);
+const BUSY: Answer = Err(Errno::EBUSY);
 const NOTTY: Answer = Err(Errno::ENOTTY);
 const FAULT: Answer = Err(Errno::EFAULT);
 const RANGE: Answer = Err(Errno::ERANGE);
@@ -226,6 +227,11 @@ fn sequences() {
             (EVENT | UNMASK,  PIN,  0, &[CLOSED],   BADF,  [0, 0]),
             (EVENT | UNMASK,  PIN,  0, &[OTHER],    INVAL, [0, 0]),
             (EVENT | UNMASK,  PIN,  0, &[-1],       OK,    [0, 0]),
+            (EVENT | UNMASK,  PIN,  0, &[B],        OK,    [0, 0]),
+            (EVENT | UNMASK,  PIN,  0, &[B],        BUSY,  [0, 0]),
+            (EVENT | UNMASK,  PIN,  0, &[CLOSED],   BADF,  [0, 0]),
+            (EVENT | UNMASK,  PIN,  0, &[-1],       OK,    [0, 0]),
+            (EVENT | UNMASK,  PIN,  0, &[B],        OK,    [0, 0]),
             (EVENT | TRIGGER, PIN,  0, &[B],        OK,    [0, 0]),
             (NONE | TRIGGER,  PIN,  0, &[1],        OK,    [0, 1]),
             (EVENT | TRIGGER, PIN,  0, &[-1],       OK,    [0, 0]),
@@ -361,6 +367,29 @@ fn pin() {
     waiter.bench.host.client.ioctl(waiter.bench.host.cards[0], VFIO_DEVICE_RESET, 0).unwrap();
     waiter.set(NONE | UNMASK, PIN, 0, &[1]).unwrap();
     assert_eq!((status(&mut waiter), waiter.counted()), (false, [0, 0]));
+}
+
+/// An eventfd by which the program unmasks the pin (`vfio_virqfd_enable`).
+#[test]
+fn pin_unmasked_by_eventfd() {
+    let mut waiter = Waiter::new();
+    waiter.set(EVENT | TRIGGER, PIN, 0, &[A]).unwrap();
+    waiter.set(EVENT | UNMASK, PIN, 0, &[B]).unwrap();
+    let unmask = |waiter: &Waiter| waiter.bench.host.client.raise(waiter.events[1]);
+    waiter.irqs.raise(0);
+    waiter.irqs.raise(0);
+    assert_eq!(waiter.counted(), [1, 0]);
+    unmask(&waiter);
+    assert_eq!(waiter.counted(), [1, 0], "still asserted, and what unmasks is taken");
+    waiter.irqs.lower(0);
+    unmask(&waiter);
+    assert_eq!(waiter.counted(), [0, 0]);
+    waiter.irqs.raise(0);
+    assert_eq!(waiter.counted(), [1, 0]);
+    // nobody takes it when the pin is off
+    waiter.set(NONE | TRIGGER, PIN, 0, &[]).unwrap();
+    unmask(&waiter);
+    assert_eq!(waiter.counted(), [0, 1]);
 }
 
 /// A pin that is off in the command register when it is turned on.

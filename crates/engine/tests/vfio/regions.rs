@@ -285,6 +285,35 @@ fn stores() {
     assert!(bench.host.client.open_file(bench.host.fd).store(0, &[7]).is_err());
 }
 
+/// Commands by ENQCMD, which a device takes or not.
+#[test]
+fn commands() {
+    const INVALID: Result<bool, Errno> = Err(Errno::EINVAL);
+    let msix = Some(Msix { vectors: 4, table: (0, 0x2000), pending: (0, 0x3000) });
+    let vectors = Vectors { msix, ..Vectors::default() };
+    type Row = (&'static str, u64, Result<bool, Errno>, bool);
+    #[rustfmt::skip] // one command, one line
+    let rows: &[Row] = &[
+        ("taken",          0x40,      Ok(true),  true),
+        ("refused",        0x80,      Ok(false), true),
+        ("out of place",   0x48,      Ok(false), false),
+        ("table of MSI-X", 0x2000,    Ok(false), false),
+        ("over the end",   SIZE - 32, INVALID,   false),
+        ("configuration",  CONFIG,    INVALID,   false),
+    ];
+    let mut bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
+    let file = bench.host.client.open_file(bench.host.cards[0]);
+    let enqueue = |at| file.enqueue(at, &[5; 64]).map_err(|refusal| refusal.errno());
+    for (what, at, answer, is_seen) in rows {
+        assert_eq!(enqueue(*at), *answer, "{what}");
+        let seen = [Seen::Enqueue(0, *at, vec![5; 64])];
+        assert_eq!(bench.witness.seen(), if *is_seen { &seen[..] } else { &[] }, "{what}");
+    }
+    bench.store(CONFIG + 4, &[0]);
+    assert_eq!(enqueue(0x40), Err(Errno::EIO), "memory is off");
+    assert!(bench.host.client.open_file(bench.host.fd).enqueue(0, &[5; 64]).is_err());
+}
+
 /// The table of MSI-X is the system's (`vfio_pci_bar_rw`).
 #[test]
 fn the_table_reads_as_ones() {

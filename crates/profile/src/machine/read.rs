@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Amd, ArmSmmuv3, Bdf, Caching, Device, Express, Hardware, IntelVtd, Iommu, Machine,
+    Amd, ArmSmmuv3, Bdf, Caching, Container, Device, Express, Hardware, IntelVtd, Iommu, Machine,
     PasidCapability, Riscv, Vendor,
 };
 use crate::text::{Result, Table, Value};
@@ -43,6 +43,7 @@ pub(super) fn read(file: &Table<'_, '_>) -> Result<Machine> {
         summary: file.need("summary")?.string()?.to_owned(),
         test_command: flag(file, "test_command", false)?,
         vfio_device_cdev: flag(file, "vfio_device_cdev", true)?,
+        vfio_container: container(file)?,
         unsafe_interrupts: flag(file, "unsafe_interrupts", false)?,
         caches: caches(file)?,
         iommus,
@@ -55,6 +56,12 @@ fn caches(file: &Table<'_, '_>) -> Result<Caching> {
     let Some(value) = file.get("caches") else { return Ok(Caching::Hardware) };
     let known: Vec<_> = Caching::ALL.iter().map(|it| (it.name(), *it)).collect();
     value.one_of("way to cache", &known)
+}
+
+fn container(file: &Table<'_, '_>) -> Result<Container> {
+    let Some(value) = file.get("vfio_container") else { return Ok(Container::Type1) };
+    let known: Vec<_> = Container::ALL.iter().map(|it| (it.name(), *it)).collect();
+    value.one_of("VFIO container", &known)
 }
 
 /// Where an IOMMU is, if its file says.

@@ -349,6 +349,11 @@ facts! {
         vfio_iommu_type1_dma_unmap { argsz, flags, iova, size }
         vfio_region_info { argsz, flags, index, cap_offset, size, offset }
         vfio_irq_info { argsz, flags, index, count }
+        vfio_group_status { argsz, flags }
+        vfio_iommu_type1_info_cap_migration { header, flags, __pad, pgsize_bitmap, max_dirty_bitmap_size }
+        vfio_bitmap { pgsize, size, data }
+        vfio_iommu_type1_dirty_bitmap { argsz, flags }
+        vfio_iommu_type1_dirty_bitmap_get { iova, size, bitmap }
         vfio_irq_set { argsz, flags, index, start, count }
         vfio_device_feature { argsz, flags }
         vfio_device_low_power_entry_with_wakeup { wakeup_eventfd, reserved }
@@ -427,6 +432,15 @@ facts! {
         VFIO_IOMMU_ENABLE
         VFIO_IOMMU_DISABLE
         VFIO_IOMMU_DIRTY_PAGES
+        VFIO_IOMMU_DIRTY_PAGES_FLAG_START
+        VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP
+        VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP
+        VFIO_GROUP_GET_STATUS
+        VFIO_GROUP_FLAGS_VIABLE
+        VFIO_GROUP_FLAGS_CONTAINER_SET
+        VFIO_GROUP_SET_CONTAINER
+        VFIO_GROUP_UNSET_CONTAINER
+        VFIO_GROUP_GET_DEVICE_FD
         VFIO_TYPE1_IOMMU
         VFIO_SPAPR_TCE_IOMMU
         VFIO_TYPE1v2_IOMMU

@@ -1,0 +1,75 @@
+//! The calls of a container with a driver: their arguments (`vfio_iommu_type1_ioctl`).
+
+use uapi::vfio::*;
+
+use super::{Type1, dirty};
+use crate::Refusal;
+use crate::task::{Task, load_struct};
+
+impl Type1 {
+    /// Any call but those that every container answers.
+    pub fn ioctl(&mut self, task: &mut Task<'_>, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        match cmd {
+            VFIO_IOMMU_GET_INFO => self.info(task, arg),
+            VFIO_IOMMU_MAP_DMA => self.map_call(task, arg),
+            VFIO_IOMMU_UNMAP_DMA => self.unmap_call(task, arg),
+            VFIO_IOMMU_DIRTY_PAGES => self.dirty_pages(task, arg),
+            _ => Err(Refusal::UnknownCommand { cmd }),
+        }
+        .map(|()| 0)
+    }
+
+    fn map_call(&mut self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
+        const KNOWN: u32 =
+            VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE | VFIO_DMA_MAP_FLAG_VADDR;
+        let request: vfio_iommu_type1_dma_map = task.load(arg, "argument")?;
+        check(request.argsz, size_of_val(&request), request.flags, KNOWN)?;
+        self.map(task, &request)
+    }
+
+    fn unmap_call(&mut self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+        const BITMAP: u32 = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
+        const OTHERS: u32 = VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
+        const SIZE: usize = size_of::<vfio_iommu_type1_dma_unmap>();
+        let mut request: vfio_iommu_type1_dma_unmap = task.load(arg, "argument")?;
+        check(request.argsz, SIZE, request.flags, BITMAP | OTHERS)?;
+        let mut bitmap = None;
+        if request.flags & BITMAP != 0 {
+            if request.flags & OTHERS != 0 {
+                let (value, rule) = (request.flags.into(), "a bitmap, and no other flag");
+                return Err(Refusal::Invalid { field: "flags", value, rule });
+            }
+            let min = SIZE + size_of::<vfio_bitmap>();
+            if (request.argsz as usize) < min {
+                return Err(Refusal::TooShort { size: request.argsz, min });
+            }
+            let asked: vfio_bitmap = task.load(arg.wrapping_add(SIZE as u64), "bitmap")?;
+            dirty::check(&asked, request.size)?;
+            bitmap = Some(asked);
+        }
+        request.size = self.unmap(task, &request, bitmap.as_ref())?;
+        task.store(arg, &request, "argument")
+    }
+}
+
+/// Checks `argsz` and flags.
+pub(super) fn check(argsz: u32, min: usize, flags: u32, known: u32) -> Result<(), Refusal> {
+    if (argsz as usize) < min {
+        return Err(Refusal::TooShort { size: argsz, min });
+    }
+    match flags & !known {
+        0 => Ok(()),
+        unknown => {
+            let (value, rule) = (unknown.into(), "unknown flags");
+            Err(Refusal::Invalid { field: "flags", value, rule })
+        }
+    }
+}
+
+/// The first `given` bytes of a struct, the rest 0.
+pub(super) fn load<T>(task: &Task<'_>, va: u64, given: usize) -> Result<T, Refusal>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    load_struct(&**task.memory(), va, given, given, "argument")
+}
