@@ -3,16 +3,19 @@
 //! | argument | what is measured | the baseline |
 //! |---|---|---|
 //! | `calls` | a call through `softiommu run`, and through the engine in-process | a native ioctl |
+//! | `stores` | stores of a program to a device's memory: [`stores`] | a signal, a native ioctl |
 //! | `dma` | translations and reads of a device: [`dma`] | the crate `vm-memory`, a copy |
 //!
 //! Every number is the median of batches of one run, in nanoseconds. Where calls are measured no page
 //! is pinned, for want of a domain: it is the way of a call and the bookkeeping of mappings.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod dma;
 mod inside;
 mod measure;
+mod stores;
+mod sys;
 
 use std::env;
 use std::io;
@@ -47,18 +50,25 @@ enum Part {
     All,
     /// Calls of programs
     Calls,
+    /// Stores of programs to a device's memory
+    Stores,
     /// Accesses of devices
     Dma,
     /// Calls of a program that is under `softiommu run`, for `calls`
     #[value(hide = true)]
     Under,
+    /// The same for `stores`
+    #[value(hide = true)]
+    StoresUnder,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.part {
-        Part::All => calls(cli.softiommu).and_then(|kept| Ok(dma::run()? && kept)),
+        Part::All => all(cli.softiommu),
         Part::Calls => calls(cli.softiommu),
+        Part::Stores => stores(cli.softiommu),
+        Part::StoresUnder => stores_under(),
         Part::Dma => dma::run(),
         Part::Under => under(),
     };
@@ -70,6 +80,32 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn all(softiommu: Option<PathBuf>) -> io::Result<bool> {
+    let calls = calls(softiommu.clone())?;
+    let stores = stores(softiommu)?;
+    Ok(dma::run()? && calls && stores)
+}
+
+/// Prints what stores cost, as multiples of a signal.
+fn stores(softiommu: Option<PathBuf>) -> io::Result<bool> {
+    let signal = stores::signal_ns()?;
+    println!("{:<42} {:>10} {:>10}", "median of one run", "ns", "x signal");
+    line("signal round trip", signal, signal);
+    line("native ioctl", native_ioctl()?, signal);
+    run_under(softiommu, &["--machine", "spr"], "stores-under", signal)?;
+    Ok(true)
+}
+
+/// The part of `stores` under `softiommu run`.
+fn stores_under() -> io::Result<bool> {
+    let (store, load) = stores::store_and_load_ns()?;
+    let mut outside = Outside { iommu: Iommu::open()?, memory: SharedBuffer::new(1 << 16)? };
+    println!("cheapest call\t{}", measure::cheapest(&mut outside)?);
+    println!("store to a BAR\t{store}");
+    println!("load from a BAR\t{load}");
+    Ok(true)
 }
 
 /// Prints all; false when the gate is missed.
@@ -87,7 +123,7 @@ fn calls(softiommu: Option<PathBuf>) -> io::Result<bool> {
             growth.push(cost);
         }
     }
-    run_under(softiommu, native)?;
+    run_under(softiommu, &[], "under", native)?;
     let mut kept = true;
     for (layout, costs) in [Layout::Adjacent, Layout::Gaps].iter().zip(growth.chunks(LIVE.len())) {
         let grown = costs[LIVE.len() - 1] / costs[0];
@@ -100,8 +136,13 @@ fn calls(softiommu: Option<PathBuf>) -> io::Result<bool> {
     Ok(kept)
 }
 
-/// Starts this program again, as an ordinary program under `softiommu run`.
-fn run_under(softiommu: Option<PathBuf>, native: f64) -> io::Result<()> {
+/// Starts a part of this program, as an ordinary program under `softiommu run`.
+fn run_under(
+    softiommu: Option<PathBuf>,
+    arguments: &[&str],
+    part: &str,
+    one: f64,
+) -> io::Result<()> {
     let this = env::current_exe()?;
     let softiommu = softiommu.unwrap_or_else(|| this.with_file_name("softiommu"));
     if !softiommu.exists() {
@@ -109,14 +150,16 @@ fn run_under(softiommu: Option<PathBuf>, native: f64) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
     let output = Command::new(softiommu)
-        .args(["run", "--"])
+        .arg("run")
+        .args(arguments)
+        .arg("--")
         .arg(this)
-        .arg("under")
+        .arg(part)
         .stderr(Stdio::inherit())
         .output()?;
     for text in String::from_utf8_lossy(&output.stdout).lines() {
         let Some((name, cost)) = text.rsplit_once('\t') else { continue };
-        line(&format!("run: {name}"), cost.parse().unwrap_or(f64::NAN), native);
+        line(&format!("run: {name}"), cost.parse().unwrap_or(f64::NAN), one);
     }
     if output.status.success() {
         Ok(())

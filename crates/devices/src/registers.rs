@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mem::{SharedFile, Window};
 
 /// A BAR of registers. Words are read and written in one step each; what lies beyond the end reads as
-/// zeros, and is not written.
-#[derive(Debug)]
+/// zeros, and is not written. Clones are the same registers.
+#[derive(Clone, Debug)]
 pub struct Registers {
     file: Arc<SharedFile>,
     window: Arc<Window>,

@@ -10,6 +10,8 @@
 //! | [`requirement`] | what a feature is composed of |
 //! | [`verdict`] | whether a feature will work on a host, and what is missing |
 //! | [`fleet`] | hosts beside each other |
+//! | [`layout`] | structs of user APIs as data, and a judge of how one became another |
+//! | [`y2020`] | the API of 2020: what a version of it knows, and which arguments it takes |
 //! | [`names`] | enums with names in files, and files that are shipped |
 //! | [`text`] | strict reading of TOML: what is wrong, and where |
 //!
@@ -22,12 +24,14 @@ pub mod capability;
 pub mod finding;
 pub mod fleet;
 pub mod kernel;
+pub mod layout;
 pub mod machine;
 mod names;
 pub mod registers;
 pub mod requirement;
 mod text;
 pub mod verdict;
+pub mod y2020;
 
 pub use capability::Capability;
 pub use finding::{Cause, Finding, Profile};

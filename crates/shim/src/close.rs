@@ -1,22 +1,34 @@
-//! `close` and `dup2` and their families: they must not hit our connections.
+//! `close` and `dup2` and their families: they must not hit descriptors of ours: connections, and copies
+//! that keep files open while they are mapped.
 //!
-//! To the program, a number that a connection has is a number that is not open.
+//! To the program, a number that one of them has is a number that is not open.
 
 use core::ffi::{c_int, c_uint};
 
-use crate::image::{connections, is_connection, move_away};
+use crate::image::{self, connections, is_connection};
 use crate::sys::{self, Raw, failure, to_int};
+use crate::trap;
+
+/// Whether a descriptor is ours and none of the program's business.
+fn is_ours(fd: c_int) -> bool {
+    is_connection(fd) || trap::holds(fd)
+}
+
+/// The lowest descriptor of ours from `first` to `last`.
+fn next_ours(first: c_uint, last: c_uint) -> Option<c_uint> {
+    connections(first, last).chain(trap::held(first, last)).min()
+}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if is_connection(fd) {
+    if is_ours(fd) {
         return to_int(failure(libc::EBADF));
     }
     // SAFETY: the call as the program made it.
     to_int(unsafe { sys::raw(libc::SYS_close, [fd as usize]) })
 }
 
-/// Closes what lies between our connections.
+/// Closes what lies between descriptors of ours.
 fn close_between(first: c_uint, last: c_uint, flags: c_int) -> Raw {
     let native = |first: c_uint, last: c_uint| {
         let arguments = [first as usize, last as usize, flags as usize];
@@ -25,10 +37,10 @@ fn close_between(first: c_uint, last: c_uint, flags: c_int) -> Raw {
     };
     const CLOEXEC: c_int = 4;
     if flags & CLOEXEC != 0 || first > last {
-        return native(first, last); // connections are closed by exec anyway
+        return native(first, last); // ours are closed by exec anyway
     }
     let mut from = first;
-    for ours in connections(first, last) {
+    while let Some(ours) = next_ours(from, last) {
         if from < ours {
             let result = native(from, ours - 1);
             if result < 0 {
@@ -67,7 +79,10 @@ unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 
 fn duplicate(old: c_int, new: c_int, flags: c_int) -> c_int {
     if is_connection(new) {
-        move_away(new);
+        image::move_away(new);
+    }
+    if trap::holds(new) {
+        trap::move_away(new);
     }
     // SAFETY: the call as the program made it.
     to_int(unsafe { sys::raw(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) })

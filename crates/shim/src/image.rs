@@ -30,6 +30,8 @@ struct Image {
     number: AtomicU64,
     /// The process of the number.
     pid: AtomicU32,
+    /// 1 while a thread has the [`Guard`].
+    lock: AtomicU32,
     slots: [Slot; wire::POOL],
 }
 
@@ -187,21 +189,14 @@ fn find(fd: i32) -> Option<(usize, &'static Slot)> {
     image.slots.iter().enumerate().find(|(_, slot)| holds(slot))
 }
 
-/// Every descriptor of ours from `first` to `last`, in rising order.
+/// The connections from `first` to `last`.
 pub(crate) fn connections(first: u32, last: u32) -> impl Iterator<Item = u32> {
-    let mut next = Some(first);
-    core::iter::from_fn(move || {
-        // SAFETY: what is published is an `Image` that stays for good.
-        let image = unsafe { IMAGE.load(Ordering::Acquire).as_ref() }?;
-        let from = next?;
-        let numbers = image
-            .slots
-            .iter()
-            .filter_map(|slot| u32::try_from(Slot::fd(slot.state.load(Ordering::Acquire))).ok());
-        let found = numbers.filter(|n| (from..=last).contains(n)).min()?;
-        next = found.checked_add(1);
-        Some(found)
-    })
+    // SAFETY: what is published is an `Image` that stays for good.
+    let image = unsafe { IMAGE.load(Ordering::Acquire).as_ref() };
+    let slots = image.into_iter().flat_map(|image| &image.slots);
+    let numbers = slots.map(|slot| Slot::fd(slot.state.load(Ordering::Acquire)));
+    let numbers = numbers.filter_map(|number| u32::try_from(number).ok());
+    numbers.filter(move |number| (first..=last).contains(number))
 }
 
 impl Image {
@@ -220,7 +215,7 @@ impl Image {
     ///
     /// Signals are blocked, so that no handler of this thread can wait for us.
     fn make(&self) {
-        let blocked = block_signals();
+        let blocked = sys::block_signals();
         if swap(&self.number, 0, STARTING) {
             for slot in &INHERITED {
                 let fd = Slot::fd(slot.state.swap(0, Ordering::AcqRel));
@@ -235,7 +230,7 @@ impl Image {
             let number = u64::from_ne_bytes(number) | 2; // neither 0 nor STARTING
             self.number.store(number, Ordering::Release);
         }
-        restore_signals(blocked);
+        sys::restore_signals(blocked);
     }
 }
 
@@ -263,11 +258,16 @@ fn image() -> Option<&'static Image> {
     Some(unsafe { &*page })
 }
 
-/// Moves a descriptor up, out of the numbers that programs see and `select(2)` can name.
-fn lift(socket: OwnedFd) -> i32 {
+/// Another number for a descriptor, out of those that programs see and `select(2)` can name.
+pub(crate) fn high_copy(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1024);
     let high = limit.min(1024).saturating_sub(wire::POOL as u64 * 2) as i32;
-    let lifted = rustix::io::fcntl_dupfd_cloexec(&socket, high);
+    rustix::io::fcntl_dupfd_cloexec(fd, high)
+}
+
+/// Moves a descriptor up.
+fn lift(socket: OwnedFd) -> i32 {
+    let lifted = high_copy(socket.as_fd());
     let socket = socket.into_raw_fd();
     match lifted {
         Ok(lifted) => {
@@ -291,25 +291,45 @@ fn swap(state: &AtomicU64, from: u64, to: u64) -> bool {
     state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
+/// Whether this is the child of a `vfork`, whose memory is its parent's.
+pub(crate) fn is_vfork_child() -> bool {
+    let Some(image) = image() else { return false };
+    image.start();
+    image.pid.load(Ordering::Relaxed) != process()
+}
+
 fn process() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
 }
 
-fn block_signals() -> u64 {
-    let (all, mut before) = (u64::MAX, 0u64);
-    let how = libc::SIG_BLOCK as usize;
-    // SAFETY: both sets are 8 bytes, as the last argument says.
-    unsafe {
-        sys::raw(
-            libc::SYS_rt_sigprocmask,
-            [how, &raw const all as usize, &raw mut before as usize, 8],
-        );
-    }
-    before
+/// Changes of what this process keeps about itself come one after the other. Signals are blocked meanwhile,
+/// so that no handler of this thread can wait for us. The child of a `fork` finds nobody inside.
+pub(crate) struct Guard {
+    image: &'static Image,
+    blocked: u64,
 }
 
-fn restore_signals(before: u64) {
-    let how = libc::SIG_SETMASK as usize;
-    // SAFETY: the set is 8 bytes, as the last argument says.
-    unsafe { sys::raw(libc::SYS_rt_sigprocmask, [how, &raw const before as usize, 0, 8]) };
+impl Guard {
+    /// Waits for its turn; none without memory for the page.
+    pub(crate) fn new() -> Option<Self> {
+        let image = image()?;
+        let blocked = sys::block_signals();
+        let free = || image.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
+        while free().is_err() {
+            rustix::thread::sched_yield();
+        }
+        Some(Self { image, blocked })
+    }
+
+    /// Whether any thread of this process has one.
+    pub(crate) fn is_taken() -> bool {
+        image().is_some_and(|image| image.lock.load(Ordering::Acquire) != 0)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.image.lock.store(0, Ordering::Release);
+        sys::restore_signals(self.blocked);
+    }
 }

@@ -13,6 +13,8 @@
 //! | [`image`] | this program image: its number and its connections, new after `fork` and `exec` |
 //! | [`call`] | one call: request, answer, descriptor |
 //! | [`name`] | which file a name means |
+//! | [`trap`] | a device's memory in the program: stores |
+//! | [`signal`] | signals of faults, which the program and [`trap`] share |
 //! | [`open`], [`stat`], [`link`], [`list`], [`stdio`], [`file`], [`memory`], [`close`], [`uname`] | the hooks |
 //!
 //! # Rules
@@ -40,9 +42,12 @@ mod memory;
 mod name;
 mod open;
 mod run;
+#[cfg(target_arch = "x86_64")]
+mod signal;
 mod stat;
 mod stdio;
 mod sys;
+mod trap;
 mod uname;
 
 /// Joins the run before the program can change its environment or its root directory.
@@ -51,6 +56,7 @@ extern "C" fn constructor() {
     stdio::resolve();
     link::resolve();
     list::resolve();
+    trap::start();
 }
 
 // SAFETY: the section holds pointers to functions that the dynamic linker calls once, after those of

@@ -2,7 +2,7 @@
 //!
 //! | the program maps | what happens |
 //! |---|---|
-//! | a descriptor of ours | the supervisor gives the object to map instead |
+//! | a descriptor of ours | the supervisor gives the object to map instead, see [`crate::trap`], too |
 //! | shared anonymous memory | a memfd is mapped instead, which the supervisor gets too |
 //! | a memory file (memfd, shm, hugetlbfs), shared | as asked; the supervisor gets the file too |
 //! | huge pages of which the machine has none | ordinary pages, aligned as huge ones |
@@ -17,21 +17,22 @@ use std::os::fd::IntoRawFd;
 
 use rustix::fs::MemfdFlags;
 use rustix::process::Resource;
-use wire::message::Operation;
+use wire::message::{Operation, TRAPPED};
 
 use crate::call::Call;
 use crate::run::{self, Run};
 use crate::sys::{self, Raw, failure, is_failure, to_int, to_libc};
+use crate::trap;
 
 /// The arguments of `mmap`.
 #[derive(Clone, Copy)]
-struct Map {
-    at: usize,
-    length: usize,
-    prot: c_int,
-    flags: c_int,
-    fd: c_int,
-    offset: i64,
+pub(crate) struct Map {
+    pub at: usize,
+    pub length: usize,
+    pub prot: c_int,
+    pub flags: c_int,
+    pub fd: c_int,
+    pub offset: i64,
 }
 
 const HUGE_SHIFT: c_int = 26;
@@ -39,8 +40,17 @@ const HUGE_BITS: c_int = libc::MAP_HUGETLB | 0x3f << HUGE_SHIFT;
 const FIXED: c_int = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE;
 
 impl Map {
-    /// Maps as asked.
+    /// Maps as asked, and forgets what was there of a device's memory.
     fn native(self) -> Raw {
+        let result = self.make();
+        if !is_failure(result) {
+            trap::forget(result as usize, self.length);
+        }
+        result
+    }
+
+    /// The call itself.
+    pub(crate) fn make(self) -> Raw {
         let [prot, flags, fd] = [self.prot, self.flags, self.fd].map(|n| n as usize);
         // SAFETY: the call as the program made it, or one with the same effect on its memory.
         unsafe {
@@ -156,8 +166,12 @@ impl Map {
                     failure(libc::ENODEV)
                 }
             }
-            (Some(_), Some(fd)) => {
-                let result = Self { fd, offset: reply.extra() as i64, ..self }.native();
+            (Some(value), Some(fd)) => {
+                let instead = Self { fd, offset: reply.extra() as i64, ..self };
+                let result = match value as i64 {
+                    TRAPPED => trap::map(self, instead, cookie),
+                    _ => instead.native(),
+                };
                 sys::close(fd);
                 result
             }

@@ -115,6 +115,33 @@ pub(crate) unsafe fn text<'a>(name: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
+/// Blocks every signal in this thread; what was blocked before.
+pub(crate) fn block_signals() -> u64 {
+    change_mask(libc::SIG_BLOCK, Some(u64::MAX)).unwrap_or(0)
+}
+
+/// Blocks these signals in this thread, and no others.
+pub(crate) fn restore_signals(mask: u64) {
+    let _ = change_mask(libc::SIG_SETMASK, Some(mask));
+}
+
+/// `rt_sigprocmask(2)`: what was blocked before, or the failure.
+pub(crate) fn change_mask(how: c_int, mask: Option<u64>) -> Result<u64, Raw> {
+    let mut before = 0_u64;
+    let set = mask.as_ref().map_or(0, |mask| &raw const *mask as usize);
+    let arguments = [how as usize, set, &raw mut before as usize, 8];
+    // SAFETY: both sets are 8 bytes, as the last argument says.
+    match unsafe { raw(libc::SYS_rt_sigprocmask, arguments) } {
+        0 => Ok(before),
+        failure => Err(failure),
+    }
+}
+
+/// A function of four numbers or pointers.
+pub(crate) type Four = unsafe extern "C" fn(usize, usize, usize, usize) -> c_int;
+/// A function of six.
+pub(crate) type Six = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> c_int;
+
 /// Libc's own version of a function that is hooked here.
 pub(crate) struct Next {
     name: &'static CStr,
@@ -178,9 +205,23 @@ impl Next {
     }
 
     /// The function of four numbers or pointers that returns an `int`, as `scandir`.
-    pub(crate) fn four(&self) -> Option<unsafe extern "C" fn(usize, usize, usize, usize) -> c_int> {
+    pub(crate) fn four(&self) -> Option<Four> {
         let found = self.address();
         // SAFETY: only used for names whose arguments are passed like that.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
+
+    /// The function of six numbers or pointers, or fewer, that returns an `int`, as `pselect`.
+    pub(crate) fn six(&self) -> Option<Six> {
+        let found = self.address();
+        // SAFETY: only used for names whose arguments are passed like that.
+        (!found.is_null()).then(|| unsafe { transmute(found) })
+    }
+
+    /// The function of a signal and a handler that returns a handler, as `signal`.
+    pub(crate) fn handler(&self) -> Option<unsafe extern "C" fn(c_int, usize) -> usize> {
+        let found = self.address();
+        // SAFETY: only used for names with this signature.
         (!found.is_null()).then(|| unsafe { transmute(found) })
     }
 }

@@ -1,15 +1,16 @@
 //! What each request of the shim means.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use engine::File;
-use mem::AddressSpace;
 use mem::process::Process;
+use mem::{AddressSpace, SharedFile};
 use profile::machine::Bdf;
+use rustix::fs::{Mode, OFlags};
 use uapi::Errno;
-use wire::message::{Answer, Buffer, Node, Operation, Request, Task as Named};
+use wire::message::{Answer, Buffer, Node, Operation, Request, TRAPPED, Task as Named};
 
 use crate::caller::Remote;
 use crate::failnth::{self, Thread};
@@ -19,6 +20,12 @@ use crate::status;
 
 /// The longest array of `struct iovec` (`UIO_MAXIOV`).
 const IOV_MAX: u64 = 1024;
+
+/// Another descriptor of a memory file, by which it cannot be written, nor mapped to be written.
+fn read_only(object: &SharedFile) -> rustix::io::Result<OwnedFd> {
+    let name = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
+    rustix::fs::open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
 
 /// Who calls.
 pub(crate) struct Task<'a> {
@@ -137,6 +144,8 @@ impl Task<'_> {
             // KVM notes that the file is one of its machine's, which nothing here depends on
             Operation::KvmFile if file.is_vfio() => Answer::done(0),
             Operation::KvmFile => refused(Errno::EINVAL),
+            Operation::Store { at, bytes } => answer(file.store(at, bytes.bytes()).map(|()| 0)),
+            Operation::Enqueue { at, command } => answer(file.enqueue(at, &command).map(i64::from)),
             Operation::Open(_) | Operation::Register => Answer::not_ours(),
         }
     }
@@ -153,14 +162,17 @@ impl Task<'_> {
         let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
         let length = length.next_multiple_of(mem::PAGE_SIZE);
         let mapping = match file.mmap(offset, length, shared, exec) {
-            Ok(mapping) if mapping.trapped => return refused(Errno::EINVAL),
             Ok(mapping) => mapping,
             Err(refusal) => return refused(refusal.errno()),
         };
-        match rustix::io::fcntl_dupfd_cloexec(&*mapping.object, 0) {
+        let object = match mapping.trapped {
+            true => read_only(&mapping.object),
+            false => rustix::io::fcntl_dupfd_cloexec(&*mapping.object, 0),
+        };
+        match object {
             Ok(fd) => {
                 caller.outgoing = Some(fd);
-                let mut answer = Answer::done(0);
+                let mut answer = Answer::done(if mapping.trapped { TRAPPED } else { 0 });
                 answer.extra = mapping.offset;
                 answer
             }

@@ -54,7 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let machine = &options.machine;
     let program = program::find(&options.program)?;
     let directory = Arc::new(Directory::new()?);
-    let features = if machine.test_command { wire::page::SELFTEST } else { 0 };
+    let mut features = if machine.test_command { wire::page::SELFTEST } else { 0 };
+    if !machine.devices.is_empty() {
+        features |= wire::page::DEVICES;
+    }
     let release = options.kernel.release();
     let page = Arc::new(Page::new(&directory, features, &release)?);
     directory.write(wire::SHIM, options.shim, false)?;

@@ -11,6 +11,7 @@
 //! | [`iommufd`] | `include/uapi/linux/iommufd.h` of 7.3 |
 //! | [`selftest`] | `IOMMU_TEST_CMD`, the kernel's own mock device |
 //! | [`vfio`] | the parts of `include/uapi/linux/vfio.h` that an iommufd and its devices answer |
+//! | [`y2020`] | the API of 2020: `include/uapi/linux/iommu.h` of 5.5 to 5.17, and its posted transport |
 //! | [`errno`] | the error numbers these calls return |
 //!
 //! Layouts are those of 64-bit Linux. All padding is spelled out, so every struct is plain bytes
@@ -30,6 +31,7 @@ pub mod generation;
 pub mod iommufd;
 pub mod selftest;
 pub mod vfio;
+pub mod y2020;
 
 pub use command::{COMMANDS, Command, CommandFacts};
 pub use errno::Errno;

@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
 /// Changes with the layout or the meaning of anything in this crate.
 pub const VERSION: u32 = 5;
+/// The most that one store carries, in bytes.
+pub const STORE: usize = 64;
 
 /// Opens a connection: whose memory do the pointers of its calls mean.
 #[repr(C)]
@@ -50,6 +52,29 @@ pub struct Request {
     /// A number that the shim keeps free for a new descriptor, -1 when it has none.
     pub reserved: i32,
     arguments: [u64; 4],
+    /// What is stored; zeros behind it.
+    data: [u8; STORE],
+}
+
+/// Bytes of one store to a device's memory: from 1 to [`STORE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    bytes: [u8; STORE],
+    length: u8,
+}
+
+impl Stored {
+    /// These bytes; none when they are too many, or none at all.
+    pub fn new(from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; STORE];
+        bytes.get_mut(..from.len()).filter(|to| !to.is_empty())?.copy_from_slice(from);
+        Some(Self { bytes, length: from.len() as u8 })
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length.into()).unwrap_or_default()
+    }
 }
 
 /// Which thread's `fail-nth`, or which process's `status`: numbers as in the name under `/proc`.
@@ -126,7 +151,9 @@ pub enum Operation {
         /// Of `pwrite`.
         at: Option<u64>,
     },
-    /// `mmap(2)`; the answer brings the object to map, [`Answer::extra`] is the offset in it.
+    /// `mmap(2)`; the answer brings the object to map, [`Answer::extra`] is the offset in it, and
+    /// [`Answer::value`] is [`TRAPPED`] where the program may only read it and its stores go by
+    /// [`Operation::Store`].
     Mmap {
         /// Offset of the call in bytes.
         offset: u64,
@@ -142,7 +169,25 @@ pub enum Operation {
     /// `KVM_SET_DEVICE_ATTR`: the descriptor is to be a file of KVM's VFIO device, or is to be one no
     /// more.
     KvmFile,
+    /// A store to what is mapped. Refused, it is a signal `SIGBUS`.
+    Store {
+        /// Where in the file: the offset of the mapping and the distance from its start.
+        at: u64,
+        /// What.
+        bytes: Stored,
+    },
+    /// A command of [`STORE`] bytes (`ENQCMD`) to what is mapped. [`Answer::value`] is 1 when it was
+    /// accepted, 0 when it is to be made again.
+    Enqueue {
+        /// As of [`Operation::Store`].
+        at: u64,
+        /// What.
+        command: [u8; STORE],
+    },
 }
+
+/// [`Answer::value`] of a mapping whose stores are trapped.
+pub const TRAPPED: i64 = 1;
 
 const NONE: u64 = u64::MAX;
 
@@ -165,9 +210,14 @@ fn buffer(va: u64, count: u64, kind: u64) -> Option<Buffer> {
 impl Request {
     /// A request on a descriptor, or on none.
     pub fn new(operation: Operation, tid: u32, descriptor: Option<(i32, u64)>) -> Self {
+        let data = match operation {
+            Operation::Store { bytes, .. } => bytes.bytes,
+            Operation::Enqueue { command, .. } => command,
+            _ => [0; STORE],
+        };
         let (operation, arguments) = operation.encode();
         let (fd, cookie) = descriptor.unwrap_or((-1, 0));
-        Self { operation, tid, cookie, fd, reserved: -1, arguments }
+        Self { operation, tid, cookie, fd, reserved: -1, arguments, data }
     }
 
     /// What is asked for; none when it is nonsense.
@@ -196,6 +246,11 @@ impl Request {
             },
             6 => Operation::Register,
             9 => Operation::KvmFile,
+            7 => {
+                let bytes = self.data.get(..usize::try_from(b).ok()?)?;
+                Operation::Store { at: a, bytes: Stored::new(bytes)? }
+            }
+            8 => Operation::Enqueue { at: a, command: self.data },
             _ => return None,
         })
     }
@@ -220,6 +275,8 @@ impl Operation {
             }
             Self::Register => (6, [0; 4]),
             Self::KvmFile => (9, [0; 4]),
+            Self::Store { at, bytes } => (7, [at, bytes.length.into(), 0, 0]),
+            Self::Enqueue { at, .. } => (8, [at, 0, 0, 0]),
         }
     }
 }
@@ -308,6 +365,9 @@ mod tests {
             Operation::Mmap { offset: 1, length: 2, prot: u32::MAX, flags: u32::MAX },
             Operation::Register,
             Operation::KvmFile,
+            Operation::Store { at: u64::MAX, bytes: Stored::new(&[7]).unwrap() },
+            Operation::Store { at: 0, bytes: Stored::new(&[0xff; STORE]).unwrap() },
+            Operation::Enqueue { at: 64, command: core::array::from_fn(|index| index as u8) },
         ];
         for operation in operations {
             let sent = Request::new(operation, 5, Some((3, 99)));
@@ -319,7 +379,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_none() {
-        for operation in [0, 7, u32::MAX] {
+        for operation in [0, 9, u32::MAX] {
             let mut request = Request::new(Operation::Register, 0, None);
             request.operation = operation;
             assert_eq!(request.operation(), None);
@@ -330,5 +390,20 @@ mod tests {
         let mut request = Request::new(Operation::Ioctl { cmd: 0, arg: 0 }, 0, None);
         request.arguments[0] = 1 << 32;
         assert_eq!(request.operation(), None);
+        for length in [0, 65, 1 << 32, u64::MAX] {
+            let bytes = Stored::new(&[1]).unwrap();
+            let mut request = Request::new(Operation::Store { at: 0, bytes }, 0, None);
+            request.arguments[1] = length;
+            assert_eq!(request.operation(), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_store_has_one_byte_at_least_and_a_line_at_most() {
+        let line = [3; STORE + 1];
+        for (length, is_one) in [(0, false), (1, true), (STORE, true), (STORE + 1, false)] {
+            let stored = Stored::new(&line[..length]);
+            assert_eq!(stored.map(|it| it.bytes().len()), is_one.then_some(length));
+        }
     }
 }

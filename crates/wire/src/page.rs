@@ -5,7 +5,7 @@
 //!
 //! | offset | size | meaning |
 //! |---|---|---|
-//! | [`FEATURES`] | 4 | [`SELFTEST`] or not, fixed for the run |
+//! | [`FEATURES`] | 4 | [`SELFTEST`] and [`DEVICES`], or not; fixed for the run |
 //! | [`LIVE`] | 4 | how many open files of ours there are; 0 settles every question |
 //! | [`CHARGED`] | 4 | 1 once any process was charged for pinned pages |
 //! | [`RELEASE`] | [`RELEASE_BYTES`] | what `uname -r` says, fixed for the run: text, and zeros to the end |
@@ -32,6 +32,8 @@ pub const FILTER_BYTES: usize = 4096;
 
 /// Feature: the machine has Linux's fault injection files.
 pub const SELFTEST: u32 = 1;
+/// Feature: the machine has devices, whose memory programs may map.
+pub const DEVICES: u32 = 2;
 
 /// The byte in [`FILTER`] and the bit in it that stand for a cookie.
 ///

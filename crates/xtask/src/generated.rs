@@ -12,6 +12,7 @@
 
 mod capabilities;
 mod commands;
+mod releases;
 mod verdicts;
 
 use std::fs;
@@ -51,6 +52,10 @@ const FILES: &[(&str, &[Block])] = &[
             ("requirements", capabilities::requirements_table),
             ("kernels", verdicts::kernels_table),
         ],
+    ),
+    (
+        "docs/compatibility.md",
+        &[("rules", releases::rules_table), ("releases", releases::releases_table)],
     ),
 ];
 

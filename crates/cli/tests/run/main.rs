@@ -7,6 +7,7 @@ mod endings;
 mod legacy;
 mod names;
 mod sharing;
+mod stores;
 mod storm;
 mod sysfs;
 mod verdicts;

@@ -29,6 +29,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::{Bar, Dma, Model};
+use mem::SharedFile;
 
 use crate::Identity;
 use crate::catalogue::{Entry, LATENCY};
@@ -92,9 +93,9 @@ impl Running {
 }
 
 impl DmaTest {
-    /// A device that reaches memory so. It fails when there is no thread for it.
+    /// A device that reaches memory so. It fails when there is no thread for it, or no memory.
     pub fn new(dma: Dma, settings: Settings) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master));
+        let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master)?);
         let worker = {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name("dmatest".into()).spawn(move || shared.work_on())?
@@ -126,6 +127,10 @@ impl Model for DmaTest {
     fn bar(&self, number: u32) -> Option<Bar> {
         let bar = Bar { size: spec::BAR_SIZE, wide: true, prefetchable: false };
         (number == 0).then_some(bar)
+    }
+
+    fn memory(&self, bar: u32) -> Option<Arc<SharedFile>> {
+        (bar == 0).then(|| self.shared.registers.lock().memory())
     }
 
     fn read(&self, _bar: u32, offset: u64, to: &mut [u8]) {

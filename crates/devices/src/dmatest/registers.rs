@@ -1,7 +1,13 @@
 //! The registers, see [`spec`].
+//!
+//! What programs read is in memory that they may map. The few words that the device goes by are kept here,
+//! and shown there.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mem::SharedFile;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::script::{Operation, Outcome};
@@ -20,10 +26,8 @@ pub(super) struct Registers {
     latency_kind: u32,
     latency: u64,
     seed: u64,
-    script: Box<[u8]>,
-    results: Box<[u8]>,
-    data: Box<[u8]>,
     first_latency: Latency,
+    shown: crate::registers::Registers,
 }
 
 /// What a write makes the device do, beside holding it.
@@ -36,13 +40,19 @@ pub(super) struct Effects {
     pub reset: bool,
 }
 
-fn zeros(size: usize) -> Box<[u8]> {
-    vec![0; size].into()
-}
+/// Words that the device goes by: all below here.
+const WORDS: u64 = spec::SEED + 8;
 
 impl Registers {
-    /// What they are first; a reset brings that back.
-    pub fn new(latency: Latency) -> Self {
+    /// What they are first; a reset brings that back. Errors are those of making memory.
+    pub fn new(latency: Latency) -> io::Result<Self> {
+        let shown = crate::registers::Registers::new("dmatest", spec::BAR_SIZE)?;
+        let it = Self::first(latency, shown);
+        it.show();
+        Ok(it)
+    }
+
+    fn first(latency: Latency, shown: crate::registers::Registers) -> Self {
         let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
         let (latency_kind, time, seed) = match latency {
             Latency::None => (spec::LATENCY_NONE, 0, 0),
@@ -56,35 +66,44 @@ impl Registers {
             latency_kind,
             latency: time,
             seed,
-            script: zeros(SCRIPT_SIZE),
-            results: zeros(RESULTS_SIZE),
-            data: zeros(spec::DATA_SIZE),
             first_latency: latency,
+            shown,
         }
     }
 
     /// As it was first; gives the latency that counts then.
     pub fn reset(&mut self) -> Latency {
-        *self = Self::new(self.first_latency);
+        self.shown.write(spec::SCRIPT, &[0; SCRIPT_SIZE]);
+        self.show_results(&[0; RESULTS_SIZE], &[]);
+        let shown = self.shown.clone();
+        *self = Self::first(self.first_latency, shown);
+        self.show();
         self.first_latency
     }
 
+    /// The memory that programs map.
+    pub fn memory(&self) -> Arc<SharedFile> {
+        self.shown.memory()
+    }
+
     pub fn read(&self, offset: u64, to: &mut [u8]) {
-        for (index, byte) in to.iter_mut().enumerate() {
-            *byte = self.byte(offset.wrapping_add(index as u64));
+        self.shown.read(offset, to);
+    }
+
+    /// Shows the words; the state last, since it tells that the others are there.
+    fn show(&self) {
+        let others = (0..WORDS).step_by(4).filter(|offset| *offset != spec::STATUS);
+        for offset in others.chain([spec::STATUS]) {
+            self.shown.store32(offset, self.word(offset));
         }
     }
 
-    fn byte(&self, offset: u64) -> u8 {
-        let of = |area: &[u8], start: u64| -> Option<u8> {
-            let index = usize::try_from(offset.checked_sub(start)?).ok()?;
-            area.get(index).copied()
-        };
-        if offset < spec::SCRIPT {
-            return self.word(offset & !3).to_le_bytes()[offset as usize % 4];
-        }
-        let data = of(&self.data, spec::DATA).or_else(|| of(&self.results, spec::RESULTS));
-        data.or_else(|| of(&self.script, spec::SCRIPT)).unwrap_or(0)
+    /// Shows results, and data with zeros behind it.
+    fn show_results(&self, results: &[u8; RESULTS_SIZE], data: &[u8]) {
+        let mut whole = vec![0; spec::DATA_SIZE];
+        whole[..data.len()].copy_from_slice(data);
+        self.shown.write(spec::RESULTS, results);
+        self.shown.write(spec::DATA, &whole);
     }
 
     fn word(&self, offset: u64) -> u32 {
@@ -118,14 +137,12 @@ impl Registers {
                 let mut word = self.word(at & !3).to_le_bytes();
                 word[within..within + length].copy_from_slice(part);
                 self.set_word(at & !3, u32::from_le_bytes(word), &mut effects);
-            } else if let Some(script) = usize::try_from(at - spec::SCRIPT)
-                .ok()
-                .and_then(|index| self.script.get_mut(index..index + length))
-            {
-                script.copy_from_slice(part);
+            } else if at - spec::SCRIPT < SCRIPT_SIZE as u64 {
+                self.shown.write(at, part);
             }
             done += length;
         }
+        self.show();
         effects
     }
 
@@ -170,32 +187,27 @@ impl Registers {
             return None;
         }
         self.status = spec::RUNNING;
-        let operations = self.script.chunks_exact(size_of::<spec::Operation>()).take(count);
+        let mut script = [0; SCRIPT_SIZE];
+        self.shown.read(spec::SCRIPT, &mut script);
+        let operations = script.chunks_exact(size_of::<spec::Operation>()).take(count);
         let decode = |bytes| Operation::decode(&spec::Operation::read_from_bytes(bytes).ok()?);
         Some(operations.map(decode).collect())
     }
 
     /// A script that was started here is done.
     pub fn complete(&mut self, outcomes: &[Outcome]) {
-        self.results.fill(0);
-        self.data.fill(0);
-        let mut used = 0;
-        for (room, outcome) in
-            self.results.chunks_exact_mut(size_of::<spec::Outcome>()).zip(outcomes)
-        {
+        let mut results = [0; RESULTS_SIZE];
+        let mut data = Vec::new();
+        for (room, outcome) in results.chunks_exact_mut(size_of::<spec::Outcome>()).zip(outcomes) {
             // of what does not fit anymore nothing is told
-            let end = used + outcome.bytes.len();
-            let length = match self.data.get_mut(used..end) {
-                Some(data) => {
-                    data.copy_from_slice(&outcome.bytes);
-                    outcome.bytes.len()
-                }
-                None => 0,
-            };
-            room.copy_from_slice(outcome.encode(used as u32, length as u32).as_bytes());
-            used += length;
+            let (start, fits) = (data.len(), data.len() + outcome.bytes.len() <= spec::DATA_SIZE);
+            let bytes = if fits { &*outcome.bytes } else { &[] };
+            data.extend_from_slice(bytes);
+            room.copy_from_slice(outcome.encode(start as u32, bytes.len() as u32).as_bytes());
         }
+        self.show_results(&results, &data);
         self.completed = self.completed.wrapping_add(1);
         self.status = spec::COMPLETE;
+        self.show();
     }
 }

@@ -1,6 +1,7 @@
 //! The device's thread: it takes scripts one after the other and makes their operations.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -57,11 +58,12 @@ impl From<Halt> for Status {
 }
 
 impl Shared {
-    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> Self {
-        Self {
+    /// Errors are those of making memory.
+    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> io::Result<Self> {
+        Ok(Self {
             worker: Worker::new(dma, latency, bus_master, VecDeque::new()),
-            registers: Mutex::new(Registers::new(latency)),
-        }
+            registers: Mutex::new(Registers::new(latency)?),
+        })
     }
 
     /// Hands over a script; see [`Job`].
