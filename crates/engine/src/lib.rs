@@ -187,6 +187,9 @@ impl Engine {
                 let container = Arc::new(Container::new(Arc::clone(self)));
                 return Ok(File::new(file::Kind::Container(container)));
             }
+            (Node::VfioGroup(number), _) if !self.present_groups().contains(&number) => {
+                return Err(Refusal::NotFound { what: "VFIO group", value: number.into() });
+            }
             (Node::VfioGroup(number), _) => {
                 let group = Arc::new(GroupFile::open(self, number)?);
                 return Ok(File::new(file::Kind::Group(group)));

@@ -97,7 +97,7 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_GROUP_GET_STATUS",         "6.2", "Whether a group can be used, and has a container", Status::Works),
     ("VFIO_GROUP_SET_CONTAINER",      "6.2", "Put a group into a container, or under an iommufd", Status::Works),
     ("VFIO_GROUP_UNSET_CONTAINER",    "6.2", "Take it out again", Status::Works),
-    ("VFIO_GROUP_GET_DEVICE_FD",      "6.2", "Open a device through its group", Status::Partly("a physical function takes any VF token, and no virtual one asks for it")),
+    ("VFIO_GROUP_GET_DEVICE_FD",      "6.2", "Open a device through its group", Status::Works),
     ("VFIO_SET_IOMMU",                "6.2", "Choose type1 or type1v2 for a container", Status::Works),
     ("VFIO_IOMMU_GET_INFO",           "6.2", "Page sizes, IOVA ranges and limits of a container", Status::Works),
     ("VFIO_IOMMU_MAP_DMA",            "6.2", "Map memory in a container", Status::Partly("no limit is enforced; of a mapped BAR devices can only read")),

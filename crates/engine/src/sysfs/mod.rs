@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// The groups of those.
-    fn present_groups(&self) -> BTreeSet<u32> {
+    pub(crate) fn present_groups(&self) -> BTreeSet<u32> {
         self.present().map(|(_, function)| function.facts.group).collect()
     }
 

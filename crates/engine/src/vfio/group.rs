@@ -8,7 +8,7 @@
 //! What a descriptor of a device keeps: in a container the group's file, and so the group's place in the
 //! container; under an iommufd only the device's place there.
 //!
-//! *What it doesn't do*: no-IOMMU groups, and tokens of virtual functions.
+//! *What it doesn't do*: no-IOMMU groups.
 
 mod name;
 

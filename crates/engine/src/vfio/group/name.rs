@@ -32,13 +32,7 @@ pub(super) fn find(engine: &Engine, group: u32, name: &[u8]) -> Result<usize, Re
         if !matches!(rest.first(), None | Some(b' ')) {
             continue;
         }
-        match token(rest)? {
-            // as in VfioFile::check_token
-            Some(_) if engine.functions[index].facts.total_vfs == 0 => {
-                return Err(Refusal::Unfit { rule: "the device takes no token" });
-            }
-            _ => return Ok(index),
-        }
+        return engine.match_token(index, token(rest)?).map(|()| index);
     }
     Err(Refusal::NoDevice { what: "the group has no such device" })
 }

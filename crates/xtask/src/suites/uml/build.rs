@@ -25,7 +25,7 @@ const INIT: &str = include_str!("init.c");
 
 /// What of the source no kernel for this machine is built from: half of it.
 const EXCLUDED: &[&str] = &[
-    "Documentation",
+    "Documentation/*.[rsy]*",
     "drivers/accel/*.[ch]",
     "drivers/gpu/*.[ch]",
     "drivers/infiniband/*.[ch]",
