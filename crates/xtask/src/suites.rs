@@ -5,6 +5,7 @@
 //! | `conformance/suites/NAME.toml` | kernel selftests, compiled by [`recipe`] from Debian's kernel source | the cases are as [`expected`] |
 //! | `recorded` | real kernels' answers to seeded calls, played by our `iommufd-player` | no answer differs |
 //! | `dmadev` | DPDK's test of DMA devices, out of Debian's packages | it says so, at each latency ([`mod@dmadev`]) |
+//! | `rust-vmm` | a program on the Rust registry's `iommufd-ioctls` and `vfio-ioctls` | every answer is right |
 //! | `uml` | User-Mode Linux and its NVMe driver, compiled from Debian's kernel source | it reads what it wrote ([`mod@uml`]) |
 //!
 //! What takes long to get is kept in the cache under a hash of its recipe ([`cache`]), so a changed recipe
@@ -19,6 +20,7 @@ mod place;
 mod recipe;
 mod recorded;
 mod runner;
+mod rust_vmm;
 mod tap;
 mod uml;
 
@@ -39,7 +41,7 @@ use crate::workspace::Workspace;
 /// Compile the outside suites, and run those that are named.
 #[derive(Args)]
 pub struct Options {
-    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev` or `uml`
+    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev`, `rust-vmm` or `uml`
     names: Vec<String>,
     /// Run every suite
     #[arg(long, conflicts_with = "names")]
@@ -80,8 +82,12 @@ impl Choice {
 /// A suite that is no kernel selftest.
 type Runner = fn(&Workspace, &Choice) -> Result;
 
-const RUNNERS: &[(&str, Runner)] =
-    &[("recorded", recorded::run), ("dmadev", dmadev::run), ("uml", uml::run)];
+const RUNNERS: &[(&str, Runner)] = &[
+    ("recorded", recorded::run),
+    ("dmadev", dmadev::run),
+    ("rust-vmm", rust_vmm::run),
+    ("uml", uml::run),
+];
 
 /// Programs of ours that a run needs, by package.
 const OUR_PACKAGES: &[&str] = &["softiommu", "softiommu-player"];

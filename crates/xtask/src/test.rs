@@ -54,6 +54,7 @@ const STEPS: &[Step] = &[
     Step { name: "vfio on dsa",               slow: true,  run: |w| suite(w, "vfio-dsa", User::unprivileged()) },
     Step { name: "vfio on igb",               slow: true,  run: |w| suite(w, "vfio-igb", User::unprivileged()) },
     Step { name: "DPDK on ioat and dsa",      slow: true,  run: |w| suite(w, "dmadev", User::unprivileged()) },
+    Step { name: "Rust's VFIO crates",        slow: true,  run: |w| suite(w, "rust-vmm", User::unprivileged()) },
     Step { name: "User-Mode Linux on nvme",   slow: true,  run: user_mode_linux },
 ];
 

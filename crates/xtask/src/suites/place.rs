@@ -92,9 +92,9 @@ impl Place {
         let Some(stage) = &self.stage else { return Ok(path.to_path_buf()) };
         let to = stage.path.join(path.file_name().unwrap_or_default());
         if !to.exists() {
-            process::run(Command::new("cp").args(["--recursive", "--"]).arg(path).arg(&to))?;
+            process::read(Command::new("cp").args(["--recursive", "--"]).arg(path).arg(&to))?;
             let mut chmod = Command::new("chmod");
-            process::run(chmod.args(["--recursive", "a+rX", "--"]).arg(&to))?;
+            process::read(chmod.args(["--recursive", "a+rX", "--"]).arg(&to))?;
         }
         Ok(to)
     }
