@@ -2,7 +2,7 @@
 //! change when the machine does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use engine::{Cpus, Engine, Entry};
 
@@ -15,7 +15,8 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 /// The files.
 #[derive(Debug)]
 pub(crate) struct Visible {
-    directory: Arc<Directory>,
+    /// The run's, which ends with the run: calls that are under way then change nothing.
+    directory: Weak<Directory>,
     cpus: Cpus,
     shown: BTreeMap<String, Entry>,
 }
@@ -24,7 +25,7 @@ impl Visible {
     /// Writes them.
     pub(crate) fn new(directory: &Arc<Directory>, engine: &Engine) -> Result<Self, Trouble> {
         let cpus = Cpus::new(&std::fs::read_to_string(ONLINE).unwrap_or_default());
-        let directory = Arc::clone(directory);
+        let directory = Arc::downgrade(directory);
         let mut visible = Self { directory, cpus, shown: BTreeMap::new() };
         visible.update(engine)?;
         Ok(visible)
@@ -32,6 +33,7 @@ impl Visible {
 
     /// Writes what has changed. What is gone goes last of all, so that what stays is never missing.
     pub(crate) fn update(&mut self, engine: &Engine) -> Result<(), Trouble> {
+        let Some(directory) = self.directory.upgrade() else { return Ok(()) };
         let nodes = engine.device_nodes().into_iter();
         let nodes =
             nodes.map(|node| (format!("{}/{node}", wire::DEV_TREE), Entry::Text(String::new())));
@@ -41,21 +43,21 @@ impl Visible {
         let changed = wanted.iter().filter(|(path, entry)| self.shown.get(*path) != Some(entry));
         for (path, entry) in changed {
             match entry {
-                Entry::Folder => self.directory.folder(path)?,
-                Entry::Text(text) => self.directory.read_only(path, text.as_bytes())?,
-                Entry::Bytes(bytes) => self.directory.read_only(path, bytes)?,
-                Entry::Closed(size) => self.directory.closed(path, *size)?,
-                Entry::Link(to) => self.directory.link(path, to)?,
+                Entry::Folder => directory.folder(path)?,
+                Entry::Text(text) => directory.read_only(path, text.as_bytes())?,
+                Entry::Bytes(bytes) => directory.read_only(path, bytes)?,
+                Entry::Closed(size) => directory.closed(path, *size)?,
+                Entry::Link(to) => directory.link(path, to)?,
             }
         }
         let gone: Vec<_> = self.shown.keys().filter(|path| !wanted.contains_key(*path)).collect();
         let folders: BTreeSet<_> = wanted.keys().flat_map(|path| folders_of(path)).collect();
         for path in gone.iter().rev() {
-            self.directory.remove(path);
+            directory.remove(path);
             // and the folders that were there for it alone, the innermost first
             let empty =
                 folders_of(path).filter(|it| !folders.contains(it) && !wanted.contains_key(*it));
-            empty.for_each(|folder| self.directory.remove(folder));
+            empty.for_each(|folder| directory.remove(folder));
         }
         self.shown = wanted;
         Ok(())

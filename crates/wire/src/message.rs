@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_none() {
-        for operation in [0, 9, u32::MAX] {
+        for operation in [0, 10, u32::MAX] {
             let mut request = Request::new(Operation::Register, 0, None);
             request.operation = operation;
             assert_eq!(request.operation(), None);
