@@ -6,7 +6,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`burst`] | accesses: what is cached, what is walked, what is refused |
+//! | [`burst`] | accesses: what is found, what is walked, what is refused |
+//! | [`caches`] | what is cached, and forgotten |
 //! | [`tlb`] | caches of translations |
 //! | [`requester`] | what the kernel's driver programmed for a device, and who is told when that changes |
 //! | [`request`] | page requests, stalled accesses and their answers |
@@ -15,6 +16,7 @@
 //! the IOTLB, the one for PASID and context structures, and the device's own, if it has ATS.
 
 mod burst;
+mod caches;
 mod request;
 mod requester;
 mod tlb;
@@ -25,12 +27,12 @@ use std::time::Duration;
 pub use burst::{Burst, DmaFault};
 pub use request::{Answer, Awaited, PageRequest};
 
-pub(crate) use burst::Caches;
+pub(crate) use caches::Caches;
 pub(crate) use request::Reply;
 pub(crate) use requester::{Programmed, Requester};
 pub(crate) use tlb::Tag;
 
-use burst::Port;
+use caches::Port;
 
 /// A device's way to memory, for one thread of it. A clone has caches of its own.
 #[derive(Debug)]

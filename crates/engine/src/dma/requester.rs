@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use profile::machine::{self, Caching};
 
-use super::burst::{Caches, DmaFault, Port, Range};
+use super::burst::DmaFault;
+use super::caches::{Caches, Port, Range};
 use super::request::{Answers, Requests};
 use super::tlb::Tag;
 use crate::device::NO_PASID;
