@@ -16,7 +16,7 @@ use mem::{
 use parking_lot::Mutex;
 
 use crate::Refusal;
-use crate::physical::{Physical, Range};
+use crate::physical::{Addresses, Physical};
 use crate::task::Task;
 
 /// Whose limit pinned pages count against.
@@ -91,7 +91,7 @@ struct Span {
     pages: u64,
     pin: Pin,
     /// The physical addresses of each extent, once a device may use them.
-    ranges: OnceLock<Option<Vec<Range>>>,
+    addresses: OnceLock<Option<Vec<Addresses>>>,
     of: Weak<Pages>,
 }
 
@@ -256,8 +256,13 @@ impl Pages {
         }
         let extents = self.extents(task, first, pages)?;
         let pin = task.pins.pin(self.number, extents);
-        let span =
-            Arc::new(Span { first, pages, pin, ranges: OnceLock::new(), of: Arc::downgrade(self) });
+        let span = Arc::new(Span {
+            first,
+            pages,
+            pin,
+            addresses: OnceLock::new(),
+            of: Arc::downgrade(self),
+        });
         let mut state = self.state.lock();
         state.held.push(Arc::downgrade(&span));
         state.pinned += pages;
@@ -364,10 +369,10 @@ impl Hold {
             let (from, to) = (part.first.max(first), (part.first + part.pages).min(end));
             let extents = part.span.pin.extents();
             let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
-            let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
+            let addresses = part.span.addresses.get_or_init(enter).as_ref()?;
             let mut at = part.span.first;
-            for (extent, range) in extents.iter().zip(ranges) {
-                for (address, pages) in range.parts() {
+            for (extent, addresses) in extents.iter().zip(addresses) {
+                for (address, pages) in addresses.parts() {
                     let (low, high) = (at.max(from), (at + pages).min(to));
                     if low < high {
                         runs.push(Run {

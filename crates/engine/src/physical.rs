@@ -124,7 +124,7 @@ impl Default for Physical {
 
 /// The addresses of an extent, for as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Range {
+pub(crate) struct Addresses {
     physical: Arc<Physical>,
     /// The address of the first byte of each slot's memory, and the slot's pages.
     parts: Vec<(u64, u64)>,
@@ -140,8 +140,8 @@ fn place(address: u64) -> Option<(usize, usize, u64)> {
 
 impl Physical {
     /// Gives addresses to an extent; none are left when this is `None`.
-    pub fn enter(self: &Arc<Self>, extent: &Extent) -> Option<Range> {
-        let mut range = Range { physical: Arc::clone(self), parts: Vec::new() };
+    pub fn enter(self: &Arc<Self>, extent: &Extent) -> Option<Addresses> {
+        let mut addresses = Addresses { physical: Arc::clone(self), parts: Vec::new() };
         let mut done = 0;
         while done < extent.pages {
             // no slot reaches beyond a window
@@ -149,10 +149,10 @@ impl Physical {
                 WINDOW_SIZE / PAGE_SIZE - extent.page(done).index % (WINDOW_SIZE / PAGE_SIZE);
             let pages = room.min(extent.pages - done);
             let address = self.enter_slot(extent.slice(done, pages))?;
-            range.parts.push((address, pages));
+            addresses.parts.push((address, pages));
             done += pages;
         }
-        Some(range)
+        Some(addresses)
     }
 
     fn enter_slot(&self, extent: Extent) -> Option<u64> {
@@ -183,7 +183,7 @@ impl Physical {
     }
 }
 
-impl Drop for Range {
+impl Drop for Addresses {
     fn drop(&mut self) {
         for (address, _) in &self.parts {
             let Some((class, number, _)) = place(*address) else { continue };
@@ -195,7 +195,7 @@ impl Drop for Range {
     }
 }
 
-impl Range {
+impl Addresses {
     /// Its parts in order: the address of the first page of each, and how many pages it has.
     pub fn parts(&self) -> &[(u64, u64)] {
         &self.parts

@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pt::format::{AmdV1, Riscv, VmsaStage1, VmsaStage2, VtdSecondStage, X86_64};
-use pt::map::Mapper;
+use pt::map::{MapError, Mapper};
 use pt::{Prot, Root, TableMemory, dirty};
 
 use crate::Refusal;
@@ -130,7 +130,9 @@ impl Tables {
         let mapped = by_format!(&self.format, format => {
             Mapper::new(format, self.root, &mut store).map_range(range, physical, sizes, prot)
         });
-        // the domain's aperture, sizes and rights are those of the format, so it is for want of memory
+        // the domain's aperture, sizes and rights are those of the format, and areas never overlap
+        let wants_memory = |error: &MapError<_>| matches!(error, MapError::NoTable);
+        debug_assert!(mapped.as_ref().err().is_none_or(wants_memory), "{mapped:?}");
         mapped.map_err(|_| Refusal::NoMemory)
     }
 
@@ -147,6 +149,9 @@ impl Tables {
     }
 
     /// Pages of a range changed: whoever cached them forgets, and accesses that used them are over.
+    ///
+    /// Each thread of each device that uses the tables is waited for, also where nothing is cached of the
+    /// range: a burst under way may have read an entry that is gone now, and be about to use it.
     fn changed(self: &Arc<Self>, range: &RangeInclusive<u64>) {
         self.each_user(|user| user.host_changed(self, range));
     }
