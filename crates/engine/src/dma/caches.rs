@@ -94,7 +94,7 @@ impl Caches {
                 let (first, last) = (part << PATH_ORDER, part << PATH_ORDER | PATH_MASK);
                 range.is_none_or(|range| first <= *range.end() && last >= *range.start())
             };
-            self.paths.retain(|(tag, part), _| !tags.contains(tag) || !meets(*part));
+            self.paths.retain(|(tag, part), _| !tags.contains(*tag) || !meets(*part));
         }
     }
 

@@ -30,7 +30,14 @@ pub(super) type TagId = u16;
 /// The tags of a cache, numbered.
 #[derive(Debug, Default)]
 pub(super) struct Tags {
-    tags: Vec<Tag>,
+    numbers: BTreeMap<Tag, TagId>,
+}
+
+/// Some tags of a cache, by their numbers.
+#[derive(Debug)]
+pub(super) struct TagSet {
+    numbers: Vec<TagId>,
+    bits: [u64; MAX_TAGS / 64 + 1],
 }
 
 /// As many tags as entries can tell apart.
@@ -40,28 +47,41 @@ const TAG_BITS: u32 = PAGE_SIZE.trailing_zeros();
 impl Tags {
     /// The number that a tag has; none when it has none.
     pub fn known(&self, tag: Tag) -> Option<TagId> {
-        let found = self.tags.iter().position(|known| *known == tag);
-        found.map(|index| index as TagId + 1)
+        self.numbers.get(&tag).copied()
     }
 
     /// The number of a tag; none when there is no number left.
     pub fn number(&mut self, tag: Tag) -> Option<TagId> {
         self.known(tag).or_else(|| {
-            (self.tags.len() < MAX_TAGS).then(|| {
-                self.tags.push(tag);
-                self.tags.len() as TagId
+            (self.numbers.len() < MAX_TAGS).then(|| {
+                let number = self.numbers.len() as TagId + 1;
+                self.numbers.insert(tag, number);
+                number
             })
         })
     }
 
-    /// The numbers of the tags for which something holds.
-    pub fn matching(&self, holds: &dyn Fn(&Tag) -> bool) -> Vec<TagId> {
-        let tags = self.tags.iter().enumerate();
-        tags.filter(|(_, tag)| holds(tag)).map(|(index, _)| index as TagId + 1).collect()
+    /// The tags for which something holds.
+    pub fn matching(&self, holds: &dyn Fn(&Tag) -> bool) -> TagSet {
+        let matching = self.numbers.iter().filter(|(tag, _)| holds(tag));
+        let numbers: Vec<_> = matching.map(|(_, number)| *number).collect();
+        let mut bits = [0; _];
+        numbers.iter().for_each(|number| bits[usize::from(number / 64)] |= 1 << (number % 64));
+        TagSet { numbers, bits }
     }
 
     pub fn clear(&mut self) {
-        self.tags.clear();
+        self.numbers.clear();
+    }
+}
+
+impl TagSet {
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    pub fn contains(&self, number: TagId) -> bool {
+        self.bits[usize::from(number / 64)] & 1 << (number % 64) != 0
     }
 }
 
@@ -89,6 +109,11 @@ impl Entry {
         let mask = pages_mask(self.order);
         let iova = self.key >> TAG_BITS << TAG_BITS;
         iova & !mask <= *range.end() && iova | mask >= *range.start()
+    }
+
+    /// Whether it is part of a page larger than 4 KiB.
+    fn is_large(&self) -> bool {
+        u32::from(self.order) > TAG_BITS
     }
 
     fn tag(&self) -> TagId {
@@ -182,7 +207,7 @@ impl Tlb {
             self.entries[SPARE] = entry;
             return SPARE;
         }
-        self.has_large |= u32::from(entry.order) > TAG_BITS;
+        self.has_large |= entry.is_large();
         self.put(entry)
     }
 
@@ -197,18 +222,18 @@ impl Tlb {
     }
 
     /// Forgets what translates a range, for some tags; all addresses when there is no range.
-    pub fn forget(&mut self, tags: &[TagId], range: Option<&RangeInclusive<u64>>) {
+    pub fn forget(&mut self, tags: &TagSet, range: Option<&RangeInclusive<u64>>) {
         self.entries[SPARE] = Entry::NONE;
         let meets = |entry: &Entry| {
             entry.key != 0
-                && tags.contains(&entry.tag())
+                && tags.contains(entry.tag())
                 && range.is_none_or(|range| entry.meets(range))
         };
         self.displaced.retain(|_, entry| !meets(entry));
         let few = range.filter(|range| (range.end() - range.start()) / PAGE_SIZE < FEW_PAGES);
         if let Some(range) = few.filter(|_| !self.has_large) {
             for page in range.start() / PAGE_SIZE..=range.end() / PAGE_SIZE {
-                for tag in tags {
+                for tag in &tags.numbers {
                     let key = key(*tag, page * PAGE_SIZE);
                     let entry = &mut self.entries[place(key)];
                     if entry.key == key {
@@ -218,10 +243,12 @@ impl Tlb {
             }
             return;
         }
+        self.has_large = self.displaced.values().any(Entry::is_large);
         for entry in &mut self.entries {
             if meets(entry) {
                 *entry = Entry::NONE;
             }
+            self.has_large |= entry.is_large();
         }
     }
 
