@@ -251,9 +251,9 @@ impl TableMemory for Reach<'_> {
             Some(entry) => entry,
             None => {
                 let mut recent = self.recent.borrow_mut();
-                let (slot, at) = recent.slot(self.physical, address).ok_or(Outside)?;
+                let (view, at) = recent.view(self.physical, address).ok_or(Outside)?;
                 let mut word = [0; 8];
-                slot.read(at, &mut word).map_err(|_| Outside)?;
+                view.read(at, &mut word).map_err(|_| Outside)?;
                 u64::from_le_bytes(word)
             }
         };
@@ -270,8 +270,8 @@ impl TableMemory for Reach<'_> {
             return self.tables.ok_or(Outside)?.arena.swap(address, old, new);
         }
         let mut recent = self.recent.borrow_mut();
-        let (slot, at) = recent.slot(self.physical, address).ok_or(Outside)?;
-        let swapped = slot.swap(at, old, new).map_err(|_| Outside)?;
+        let (view, at) = recent.view(self.physical, address).ok_or(Outside)?;
+        let swapped = view.swap(at, old, new).map_err(|_| Outside)?;
         if !swapped {
             self.known.borrow_mut().remove(address);
         } else if let Some(entry) = self.used.borrow_mut().entry(address) {

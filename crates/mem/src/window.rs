@@ -56,11 +56,12 @@ impl Window {
     }
 
     /// Whether it still shows nothing but the file: no page of it was lost.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         PLACES.get(self.place).is_some_and(|place| !place.cut.load(Ordering::Acquire))
     }
 
     /// Where `len` bytes from `at` are.
+    #[inline]
     fn within(&self, at: u64, len: usize) -> Result<*mut u8, Fault> {
         let at = usize::try_from(at).map_err(|_| Fault)?;
         let end = at.checked_add(len).ok_or(Fault)?;

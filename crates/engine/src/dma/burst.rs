@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use mem::PAGE_SIZE;
-use parking_lot::MutexGuard;
 use profile::machine::Caching;
 use pt::{Access, Grant, Rights, Translation};
 
 use super::caches::{Caches, Known, PATH_ORDER, PATHS, atc_tag};
 use super::requester::Requester;
-use super::tlb::TagId;
+use super::tags::TagId;
+use super::tlb::{Asked, Page};
 use crate::hw::Denied;
 use crate::hw::request::Request;
-use crate::physical::Slot;
+use crate::physical::View;
 use crate::tables::Reach;
 
 /// Why a device does not reach memory.
@@ -37,7 +37,7 @@ pub enum DmaFault {
 #[derive(Debug)]
 pub struct Burst<'a> {
     requester: &'a Requester,
-    caches: MutexGuard<'a, Caches>,
+    caches: &'a mut Caches,
     pasid: Option<u32>,
     /// The space in the IOTLB; 0 until the structures were read.
     tag: TagId,
@@ -47,7 +47,7 @@ pub struct Burst<'a> {
 impl<'a> Burst<'a> {
     pub(super) fn new(
         requester: &'a Requester,
-        caches: MutexGuard<'a, Caches>,
+        caches: &'a mut Caches,
         pasid: Option<u32>,
     ) -> Self {
         let tag = caches.contexts.get(&pasid).map_or(0, |(_, tag)| *tag);
@@ -60,6 +60,7 @@ impl<'a> Burst<'a> {
     }
 
     /// Reads memory. What is read before a fault stays read; nothing is after the last address.
+    #[inline]
     pub fn read(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
         self.copy(self.access(Rights::READ), iova, to)
     }
@@ -69,27 +70,29 @@ impl<'a> Burst<'a> {
         self.copy(self.access(Rights::READ | Rights::EXECUTE), iova, to)
     }
 
+    #[inline]
     fn copy(&mut self, access: Access, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
         let mut done = 0;
         while done < to.len() {
             let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
             let chunk = in_page(at).min(to.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            let (view, offset) = self.reach(at, access)?;
+            view.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
             done += chunk;
         }
         Ok(())
     }
 
     /// Writes memory. What is written before a fault stays written; nothing is after the last address.
+    #[inline]
     pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
         let access = self.access(Rights::WRITE);
         let mut done = 0;
         while done < from.len() {
             let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
             let chunk = in_page(at).min(from.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
+            let (view, offset) = self.reach(at, access)?;
+            view.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
             done += chunk;
         }
         Ok(())
@@ -98,23 +101,24 @@ impl<'a> Burst<'a> {
     /// Changes the word of 8 bytes at an address, a multiple of 8, in one step; gives what it was.
     pub fn update(&mut self, iova: u64, change: impl Fn(u64) -> u64) -> Result<u64, DmaFault> {
         let access = self.access(Rights::READ | Rights::WRITE);
-        let (slot, offset) = self.reach(iova & !7, access)?;
+        let (view, offset) = self.reach(iova & !7, access)?;
         loop {
             let mut bytes = [0; 8];
-            slot.read(offset, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
+            view.read(offset, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
             let old = u64::from_le_bytes(bytes);
-            if slot.swap(offset, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
+            if view.swap(offset, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
                 return Ok(old);
             }
         }
     }
 
     /// Whether an address can be accessed so: translates it, marks what that uses, and copies nothing.
+    #[inline]
     pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
-        let access = self.access(rights);
-        self.reach(iova, access).map(drop)
+        self.find(iova, self.access(rights)).map(drop)
     }
 
+    #[inline]
     fn access(&self, rights: Rights) -> Access {
         let access = Access::new(rights);
         if self.privileged { access.privileged() } else { access }
@@ -122,33 +126,41 @@ impl<'a> Burst<'a> {
 
     /// The memory at an address, and the offset in it.
     #[inline]
-    fn reach(&mut self, iova: u64, access: Access) -> Result<(&Slot, u64), DmaFault> {
-        let index = match self.caches.iotlb.find(self.tag, iova, access) {
-            Some(index) if self.tag != 0 => index,
-            _ => self.miss(iova, access)?,
-        };
-        let entry = self.caches.iotlb.entry(index);
-        let slot = entry.slot.as_deref().ok_or(DmaFault::NoMemory)?;
-        Ok((slot, entry.offset + iova % PAGE_SIZE))
+    fn reach(&mut self, iova: u64, access: Access) -> Result<(&View, u64), DmaFault> {
+        let address = self.find(iova, access)?.at(iova);
+        self.view(address)
     }
 
-    #[cold]
-    fn miss(&mut self, iova: u64, access: Access) -> Result<usize, DmaFault> {
+    /// The memory at a physical address, and the offset in it.
+    #[inline]
+    fn view(&mut self, address: u64) -> Result<(&View, u64), DmaFault> {
+        self.caches.recent.view(&self.requester.physical, address).ok_or(DmaFault::NoMemory)
+    }
+
+    /// The page of an address.
+    #[inline]
+    fn find(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
+        match self.caches.iotlb.find(self.tag, iova, Asked::of(access)) {
+            Some(page) => Ok(page),
+            None => self.miss(iova, access),
+        }
+    }
+
+    #[inline(never)]
+    fn miss(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
         let request = Request { pasid: self.pasid, iova, access, translation_only: false };
         let known = self.known(&request)?;
         // the structures may have been forgotten, and what they led to not
-        let Caches { iotlb, .. } = &mut *self.caches;
-        let found = iotlb.find(self.tag, iova, access);
-        if let Some(index) = found.or_else(|| iotlb.recall(self.tag, iova, access)) {
-            return Ok(index);
+        let (iotlb, asked) = (&mut self.caches.iotlb, Asked::of(access));
+        let found = iotlb.find(self.tag, iova, asked);
+        if let Some(page) = found.or_else(|| iotlb.recall(self.tag, iova, asked)) {
+            return Ok(page);
         }
         let translation = self
             .translate(&known, &request)
             .map_err(|denied| self.requester.refuse(&known.programmed, &request, denied))?;
-        let (tag, caches) = (self.tag, &mut *self.caches);
-        let physical = &self.requester.physical;
-        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
-        Ok(caches.iotlb.fill(tag, iova, &translation, memory))
+        self.view(translation.address)?;
+        Ok(self.caches.iotlb.fill(self.tag, iova, &translation))
     }
 
     /// The structures that lead to the tables, from the cache or from memory.
@@ -174,7 +186,7 @@ impl<'a> Burst<'a> {
     fn translate(&mut self, known: &Known, request: &Request) -> Result<Translation, Denied> {
         let Known { programmed, context } = known;
         let Requester { hw, physical, .. } = self.requester;
-        let Caches { caching, recent, paths, .. } = &mut *self.caches;
+        let Caches { caching, recent, paths, .. } = self.caches;
         let reach = Reach::new(programmed.host.as_deref(), physical, recent);
         // the host's own tables are never changed without an invalidation of everything
         if programmed.guest.is_none() || *caching == Caching::NeverKeep {
@@ -204,9 +216,8 @@ impl Burst<'_> {
             Err(denied) if denied.recoverable => return Ok(Rights::empty()),
             Err(denied) => return Err(self.requester.refuse(&known.programmed, &request, denied)),
         };
+        self.view(translation.address)?;
         let caches = &mut *self.caches;
-        let physical = &self.requester.physical;
-        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
         let tag = caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or_else(|| {
             caches.atc_tags.clear();
             caches.atc.clear();
@@ -215,38 +226,38 @@ impl Burst<'_> {
         // what was not asked for is not marked, so not granted
         let granted = translation.grant.to(self.privileged) & (rights | Rights::READ);
         let grant = Grant::both(granted);
-        caches.atc.fill(tag, iova, &Translation { grant, ..translation }, memory);
+        caches.atc.fill(tag, iova, &Translation { grant, ..translation });
         Ok(granted)
     }
 
     /// Reads memory by translations that the device asked for; false where it has none.
     pub fn read_translated(&mut self, iova: u64, to: &mut [u8]) -> Result<bool, DmaFault> {
-        let Some((slot, offset)) = self.translated(iova, Rights::READ, to.len()) else {
+        let Some(address) = self.translated(iova, Rights::READ, to.len()) else {
             return Ok(false);
         };
-        slot.read(offset, to).map(|()| true).map_err(|_| DmaFault::NoMemory)
+        let (view, at) = self.view(address)?;
+        view.read(at, to).map(|()| true).map_err(|_| DmaFault::NoMemory)
     }
 
     /// Writes memory by translations that the device asked for; false where it has none.
     pub fn write_translated(&mut self, iova: u64, from: &[u8]) -> Result<bool, DmaFault> {
-        let Some((slot, offset)) = self.translated(iova, Rights::WRITE, from.len()) else {
+        let Some(address) = self.translated(iova, Rights::WRITE, from.len()) else {
             return Ok(false);
         };
-        slot.write(offset, from).map(|()| true).map_err(|_| DmaFault::NoMemory)
+        let (view, at) = self.view(address)?;
+        view.write(at, from).map(|()| true).map_err(|_| DmaFault::NoMemory)
     }
 
-    /// Memory in one page.
-    fn translated(&mut self, iova: u64, rights: Rights, len: usize) -> Option<(&Slot, u64)> {
-        let access = self.access(rights);
+    /// Where memory in one page is.
+    fn translated(&mut self, iova: u64, rights: Rights, len: usize) -> Option<u64> {
         if len > in_page(iova) {
             return None;
         }
+        let asked = Asked::of(self.access(rights));
         let caches = &mut *self.caches;
         let tag = caches.atc_tags.known(atc_tag(self.pasid))?;
-        let found = caches.atc.find(tag, iova, access);
-        let index = found.or_else(|| caches.atc.recall(tag, iova, access))?;
-        let entry = caches.atc.entry(index);
-        Some((entry.slot.as_deref()?, entry.offset + iova % PAGE_SIZE))
+        let found = caches.atc.find(tag, iova, asked);
+        found.or_else(|| caches.atc.recall(tag, iova, asked)).map(|page| page.at(iova))
     }
 }
 

@@ -7,7 +7,8 @@ use parking_lot::{Mutex, MutexGuard};
 use profile::machine::Caching;
 
 use super::requester::Programmed;
-use super::tlb::{Tag, TagId, Tags, Tlb};
+use super::tags::{Tag, TagId, Tags};
+use super::tlb::Tlb;
 use crate::hw;
 use crate::physical::Recent;
 use crate::tables::Path;
@@ -85,7 +86,7 @@ impl Caches {
         // what is unmapped is not held
         self.recent = Recent::default();
         let tags = self.tags.matching(of);
-        if tags.is_empty() {
+        if tags.numbers().is_empty() {
             return;
         }
         self.iotlb.forget(&tags, range);
@@ -102,7 +103,7 @@ impl Caches {
     pub fn forget_atc(&mut self, of: &dyn Fn(Option<u32>) -> bool, range: Option<&Range>) {
         let known = |tag: &Tag| of((tag.domain != 0).then_some(tag.space));
         let tags = self.atc_tags.matching(&known);
-        if !tags.is_empty() {
+        if !tags.numbers().is_empty() {
             self.atc.forget(&tags, range);
         }
     }

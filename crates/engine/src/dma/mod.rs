@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`burst`] | accesses: what is found, what is walked, what is refused |
 //! | [`caches`] | what is cached, and forgotten |
-//! | [`tlb`] | caches of translations |
+//! | [`tlb`], [`tags`] | caches of translations, and by what they tell them apart |
 //! | [`requester`] | what the kernel's driver programmed for a device, and who is told when that changes |
 //! | [`request`] | page requests, stalled accesses and their answers |
 //!
@@ -19,6 +19,7 @@ mod burst;
 mod caches;
 mod request;
 mod requester;
+mod tags;
 mod tlb;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub use request::{Answer, Awaited, PageRequest};
 pub(crate) use caches::Caches;
 pub(crate) use request::Reply;
 pub(crate) use requester::{Programmed, Requester};
-pub(crate) use tlb::Tag;
+pub(crate) use tags::Tag;
 
 use caches::Port;
 
@@ -50,7 +51,7 @@ impl Dma {
     ///
     /// The closure shall be short and wait for nothing: calls on the engine may wait for its end.
     pub fn burst<T>(&self, pasid: Option<u32>, act: impl FnOnce(&mut Burst<'_>) -> T) -> T {
-        act(&mut Burst::new(&self.requester, self.port.lock(), pasid))
+        act(&mut Burst::new(&self.requester, &mut self.port.lock(), pasid))
     }
 
     /// Asks for a page (PRI). The answer comes by [`Dma::wait`], once for each group, and only to the

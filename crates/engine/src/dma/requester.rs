@@ -10,7 +10,7 @@ use profile::machine::{self, Caching};
 use super::burst::DmaFault;
 use super::caches::{Caches, Port, Range};
 use super::request::{Answers, Requests};
-use super::tlb::Tag;
+use super::tags::Tag;
 use crate::device::NO_PASID;
 use crate::events::{FaultQueue, ViommuEvents};
 use crate::hw::request::Request;
