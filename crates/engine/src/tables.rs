@@ -5,6 +5,7 @@
 //! [`Tables::unmap`] returns: no cache has it, and no access that used it is under way.
 
 mod arena;
+mod direct;
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -14,13 +15,15 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use pt::format::{AmdV1, Riscv, VmsaStage1, VmsaStage2, VtdSecondStage, X86_64};
 use pt::map::{MapError, Mapper};
-use pt::{Prot, Root, TableMemory, dirty};
+use pt::{Access, Prot, Root, TableMemory, Translation, dirty};
 
 use crate::Refusal;
 use crate::dma::Requester;
 use crate::ioas::domains::Leaf;
 use crate::physical::{self, Physical, Recent};
 use arena::{Arena, Outside};
+
+pub(crate) use direct::{Direct, Near};
 
 /// The format of a domain's tables.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,16 @@ macro_rules! by_format {
     };
 }
 
+impl HostFormat {
+    /// By how many bits addresses in entries are lower than those of pages.
+    fn address_left(&self) -> u8 {
+        match self {
+            Self::Riscv(_) => 2,
+            _ => 0,
+        }
+    }
+}
+
 /// The tables of one domain.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -69,8 +82,15 @@ impl Tables {
     pub fn new(format: HostFormat, tracked: bool) -> Option<Arc<Self>> {
         let arena = Arena::default();
         let root = by_format!(&format, format => pt::map::root(format, &mut &arena))?;
-        let (writer, records, users) = (Mutex::new(()), AtomicBool::new(false), Mutex::default());
-        Some(Arc::new(Self { format, root, arena, writer, tracked, records, users }))
+        Some(Arc::new(Self {
+            format,
+            root,
+            arena,
+            writer: Mutex::new(()),
+            tracked,
+            records: AtomicBool::new(false),
+            users: Mutex::default(),
+        }))
     }
 
     /// Where hardware begins to walk.
@@ -154,6 +174,38 @@ impl Tables {
     /// range: a burst under way may have read an entry that is gone now, and be about to use it.
     fn changed(self: &Arc<Self>, range: &RangeInclusive<u64>) {
         self.each_user(|user| user.host_changed(self, range));
+    }
+
+    /// Where the page of 4 KiB of an address is, and what its entry means, if it is like one that was
+    /// learned: see [`Near`]. Only of entries that are plain.
+    #[inline]
+    pub fn find(&self, near: &Near, tag: u16, input: u64) -> Option<(u64, u64)> {
+        near.find(tag, input, &self.arena)
+    }
+
+    /// The same, of all others.
+    pub fn find_other(&self, near: &Near, tag: u16, input: u64) -> Option<(u64, u64)> {
+        near.find_other(tag, input, self.format.address_left(), &self.arena)
+    }
+
+    /// Whether tables were given back that a thread may remember, and are not taken for anything else yet.
+    pub fn has_left(&self) -> bool {
+        self.arena.has_left()
+    }
+
+    /// Translates an address of a space, where that takes nothing but reading these tables, and remembers
+    /// how: see [`Near`].
+    pub fn learn(
+        &self,
+        near: &mut Near,
+        direct: &Direct,
+        space: (u16, u64),
+        access: Access,
+        meaning: impl FnOnce(&Translation) -> u64,
+    ) -> Option<Translation> {
+        by_format!(&direct.format, format => {
+            near.learn(direct, format, space, access, &self.arena, meaning)
+        })
     }
 
     /// Lets the hardware record writes, or not.

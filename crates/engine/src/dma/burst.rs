@@ -9,11 +9,14 @@ use pt::{Access, Grant, Rights, Translation};
 use super::caches::{Caches, Known, PATH_ORDER, PATHS, atc_tag};
 use super::requester::Requester;
 use super::tags::TagId;
-use super::tlb::{Asked, Page};
+use super::tlb::{Asked, Page, Place};
 use crate::hw::Denied;
 use crate::hw::request::Request;
 use crate::physical::View;
-use crate::tables::Reach;
+use crate::tables::{Reach, Tables};
+
+/// What tables grant by themselves.
+const PLAIN: Rights = Rights::READ.union(Rights::WRITE);
 
 /// Why a device does not reach memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Burst<'a> {
     /// The space in the IOTLB; 0 until the structures were read.
     tag: TagId,
     privileged: bool,
+    /// The host's tables, once it is known that they decide alone.
+    tables: Option<Arc<Tables>>,
 }
 
 impl<'a> Burst<'a> {
@@ -51,7 +56,7 @@ impl<'a> Burst<'a> {
         pasid: Option<u32>,
     ) -> Self {
         let tag = caches.contexts.get(&pasid).map_or(0, |(_, tag)| *tag);
-        Self { requester, caches, pasid, tag, privileged: false }
+        Self { requester, caches, pasid, tag, privileged: false, tables: None }
     }
 
     /// The accesses that follow are made with privilege, or without.
@@ -115,7 +120,10 @@ impl<'a> Burst<'a> {
     /// Whether an address can be accessed so: translates it, marks what that uses, and copies nothing.
     #[inline]
     pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
-        self.find(iova, self.access(rights)).map(drop)
+        match self.find(iova, self.access(rights)) {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(fault),
+        }
     }
 
     #[inline]
@@ -140,20 +148,61 @@ impl<'a> Burst<'a> {
     /// The page of an address.
     #[inline]
     fn find(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
-        match self.caches.iotlb.find(self.tag, iova, Asked::of(access)) {
+        let (at, asked) = (Place::of(self.tag, iova), Asked::of(access));
+        let known = self.caches.iotlb.find_at(at, asked);
+        match known.or_else(|| self.directly(iova, at, asked)) {
             Some(page) => Ok(page),
-            None => self.miss(iova, access),
+            None => self.by_hardware(iova, access),
         }
     }
 
+    /// The page of an address of which the entry is known to be like others before, in the host's tables.
+    ///
+    /// Misses of a burst overlap in the CPU, which waits for several entries at once, for as long as
+    /// nothing here makes one wait for another: there is no locked instruction, no count of references,
+    /// and little to do at all.
     #[inline(never)]
-    fn miss(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
+    fn directly(&mut self, iova: u64, at: Place, asked: Asked) -> Option<Page> {
+        let tables = self.tables.as_ref()?;
+        let (address, meaning) = tables.find(&self.caches.near, self.tag, iova)?;
+        let page = Page::like(address, meaning);
+        if !page.grants(asked) {
+            return None;
+        }
+        self.caches.iotlb.put(at, page);
+        Some(page)
+    }
+
+    /// The same for what is not as plain: large pages, and tables that have addresses elsewhere.
+    fn nearly_directly(&mut self, iova: u64, asked: Asked) -> Option<Page> {
+        let tables = self.tables.as_ref()?;
+        let (address, meaning) = tables.find_other(&self.caches.near, self.tag, iova)?;
+        let page = Page::like(address, meaning);
+        if !page.grants(asked) {
+            return None;
+        }
+        self.caches.iotlb.put_any(Place::of(self.tag, iova), page);
+        Some(page)
+    }
+
+    /// The page of an address, by all that the hardware does to translate it.
+    #[cold]
+    fn by_hardware(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
+        let asked = Asked::of(access);
+        if let Some(page) = self.nearly_directly(iova, asked) {
+            return Ok(page);
+        }
         let request = Request { pasid: self.pasid, iova, access, translation_only: false };
         let known = self.known(&request)?;
         // the structures may have been forgotten, and what they led to not
-        let (iotlb, asked) = (&mut self.caches.iotlb, Asked::of(access));
+        let iotlb = &mut self.caches.iotlb;
         let found = iotlb.find(self.tag, iova, asked);
-        if let Some(page) = found.or_else(|| iotlb.recall(self.tag, iova, asked)) {
+        let found = found
+            .or_else(|| iotlb.recall(self.tag, iova, asked))
+            .or_else(|| self.directly(iova, Place::of(self.tag, iova), asked))
+            .or_else(|| self.nearly_directly(iova, asked))
+            .or_else(|| self.learn(&known, &request));
+        if let Some(page) = found {
             return Ok(page);
         }
         let translation = self
@@ -163,10 +212,31 @@ impl<'a> Burst<'a> {
         Ok(self.caches.iotlb.fill(self.tag, iova, &translation))
     }
 
+    /// The page of an address that nothing but the host's tables translates; the next one near it is found
+    /// directly.
+    fn learn(&mut self, known: &Known, request: &Request) -> Option<Page> {
+        let (tables, direct) = (known.programmed.host.as_ref()?, known.direct.as_ref()?);
+        let Request { iova, access, .. } = *request;
+        if access.privileged || !PLAIN.contains(access.rights) {
+            return None;
+        }
+        // privilege and execution are not for the tables alone to grant
+        let plain = |found: &Translation| {
+            let grant = Grant { user: found.grant.user & PLAIN, privileged: Rights::empty() };
+            Translation { grant, ..*found }
+        };
+        let meaning = |found: &Translation| Page::new(&plain(found)).meaning();
+        let near = &mut self.caches.near;
+        let translation = plain(&tables.learn(near, direct, (self.tag, iova), access, meaning)?);
+        self.view(translation.address).ok()?;
+        Some(self.caches.iotlb.fill(self.tag, iova, &translation))
+    }
+
     /// The structures that lead to the tables, from the cache or from memory.
     fn known(&mut self, request: &Request) -> Result<Arc<Known>, DmaFault> {
         if let Some((known, tag)) = self.caches.contexts.get(&self.pasid) {
             self.tag = *tag;
+            self.tables = known.tables();
             return Ok(Arc::clone(known));
         }
         let programmed = self.requester.programmed(self.pasid);
@@ -176,15 +246,18 @@ impl<'a> Burst<'a> {
         let context =
             context.map_err(|denied| self.requester.refuse(&programmed, request, denied))?;
         self.tag = self.caches.number(context.tag);
-        let known = Arc::new(Known { programmed, context });
+        let hardware = self.caches.caching == Caching::Hardware;
+        let direct = programmed.guest.is_none().then(|| hw.direct(&context)).flatten();
+        let known = Arc::new(Known { programmed, context, direct: direct.filter(|_| hardware) });
         if self.caches.caching != Caching::NeverKeep {
+            self.tables = known.tables();
             self.caches.contexts.insert(self.pasid, (Arc::clone(&known), self.tag));
         }
         Ok(known)
     }
 
     fn translate(&mut self, known: &Known, request: &Request) -> Result<Translation, Denied> {
-        let Known { programmed, context } = known;
+        let Known { programmed, context, .. } = known;
         let Requester { hw, physical, .. } = self.requester;
         let Caches { caching, recent, paths, .. } = self.caches;
         let reach = Reach::new(programmed.host.as_deref(), physical, recent);

@@ -11,7 +11,7 @@ use super::tags::{Tag, TagId, Tags};
 use super::tlb::Tlb;
 use crate::hw;
 use crate::physical::Recent;
-use crate::tables::Path;
+use crate::tables::{Direct, Near, Path, Tables};
 
 /// What one thread of a device has cached.
 #[derive(Debug)]
@@ -24,6 +24,15 @@ pub(super) struct Port {
 pub(super) struct Known {
     pub programmed: Arc<Programmed>,
     pub context: hw::Context,
+    /// Tables that decide alone, where hardware caches as it does.
+    pub direct: Option<Direct>,
+}
+
+impl Known {
+    /// The host's tables, where they decide alone.
+    pub fn tables(&self) -> Option<Arc<Tables>> {
+        self.direct.as_ref().and(self.programmed.host.clone())
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +48,8 @@ pub(crate) struct Caches {
     pub(super) atc: Tlb,
     pub(super) atc_tags: Tags,
     pub(super) recent: Recent,
+    /// The host's tables that walks came through.
+    pub(super) near: Near,
 }
 
 impl Port {
@@ -52,6 +63,7 @@ impl Port {
             atc: Tlb::new(caching),
             atc_tags: Tags::default(),
             recent: Recent::default(),
+            near: Near::default(),
         };
         Self { caches: Mutex::new(caches) }
     }
@@ -79,6 +91,12 @@ impl Caches {
     /// Forgets the structures that lead to tables, for some PASIDs.
     pub fn forget_contexts(&mut self, of: &dyn Fn(Option<u32>) -> bool) {
         self.contexts.retain(|pasid, _| !of(*pasid));
+        self.near.clear();
+    }
+
+    /// Forgets where the host's tables are.
+    pub fn forget_near(&mut self) {
+        self.near.clear();
     }
 
     /// Forgets translations of some spaces.
@@ -116,6 +134,7 @@ impl Caches {
         self.tags.clear();
         self.iotlb.clear();
         self.paths.clear();
+        self.near.clear();
         self.contexts.clear();
         self.tags.number(tag).unwrap_or(0)
     }

@@ -53,8 +53,19 @@ impl Page {
         )
     }
 
+    /// One at the address of a page, which is otherwise as another one was: see [`Page::meaning`].
     #[inline]
-    fn grants(self, asked: Asked) -> bool {
+    pub fn like(address: u64, meaning: u64) -> Self {
+        Self(address | meaning)
+    }
+
+    /// All but its address.
+    pub fn meaning(self) -> u64 {
+        self.0 & !ADDRESS
+    }
+
+    #[inline]
+    pub fn grants(self, asked: Asked) -> bool {
         self.0 & asked.0 == asked.0
     }
 
@@ -122,6 +133,21 @@ fn place(key: u64) -> usize {
     ((key >> TAG_BITS) ^ (key << 5)) as usize % ENTRIES
 }
 
+/// Where the page of an address is kept, if it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    key: u64,
+    index: usize,
+}
+
+impl Place {
+    #[inline]
+    pub fn of(tag: TagId, iova: u64) -> Self {
+        let key = key(tag, iova);
+        Self { key, index: place(key) }
+    }
+}
+
 /// Up to how many pages are looked for one by one.
 const FEW_PAGES: u64 = 32;
 
@@ -134,16 +160,21 @@ impl Tlb {
     /// The page of an address, if it is known and grants an access.
     #[inline]
     pub fn find(&self, tag: TagId, iova: u64, asked: Asked) -> Option<Page> {
-        let key = key(tag, iova);
-        let entry = &self.entries[place(key)];
-        (entry.key == key && entry.page.grants(asked)).then_some(entry.page)
+        self.find_at(Place::of(tag, iova), asked)
+    }
+
+    /// The same, at the place that the address has.
+    #[inline]
+    pub fn find_at(&self, at: Place, asked: Asked) -> Option<Page> {
+        let entry = &self.entries[at.index];
+        (entry.key == at.key && entry.page.grants(asked)).then_some(entry.page)
     }
 
     /// The same, where it lost its place: it has it again.
     pub fn recall(&mut self, tag: TagId, iova: u64, asked: Asked) -> Option<Page> {
         let key = key(tag, iova);
         let page = self.displaced.remove(&key)?;
-        self.put(Entry { key, page });
+        self.place(Entry { key, page });
         page.grants(asked).then_some(page)
     }
 
@@ -155,13 +186,25 @@ impl Tlb {
         let small = page.order() < PAGE_SIZE.trailing_zeros();
         if self.caching != Caching::NeverKeep && !small && tag != 0 {
             self.has_large |= page.is_large();
-            self.put(Entry { key: key(tag, iova), page });
+            self.place(Entry { key: key(tag, iova), page });
         }
         page
     }
 
+    /// Remembers a page of 4 KiB at its place, where hardware's way to cache is the machine's.
     #[inline]
-    fn put(&mut self, entry: Entry) {
+    pub fn put(&mut self, at: Place, page: Page) {
+        self.entries[at.index % ENTRIES] = Entry { key: at.key, page };
+    }
+
+    /// The same, where the page may be part of a larger one.
+    pub fn put_any(&mut self, at: Place, page: Page) {
+        self.has_large |= page.is_large();
+        self.put(at, page);
+    }
+
+    #[inline]
+    fn place(&mut self, entry: Entry) {
         let place = &mut self.entries[place(entry.key)];
         let old = std::mem::replace(place, entry);
         if self.caching == Caching::NeverForget && ![Entry::NONE.key, entry.key].contains(&old.key)

@@ -46,7 +46,7 @@ use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::dma::{PageRequest, Programmed, Requester, Tag};
 use crate::objects::ObjectId;
-use crate::tables::{HostFormat, Reach};
+use crate::tables::{Direct, HostFormat, Reach};
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
@@ -431,6 +431,12 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         _memory: &Reach<'_>,
     ) -> Result<Translation, Denied> {
         Err(Denied::for_good(0))
+    }
+
+    /// The tables of the host's that alone decide about requests to read and to write without privilege;
+    /// none where there is more to it, or where [`Hardware::translate`] shall always be asked.
+    fn direct(&self, _context: &Context) -> Option<Direct> {
+        None
     }
 
     /// What the driver makes of a page request.
