@@ -40,7 +40,7 @@ const SLOT_PAGES: u64 = WINDOW_SIZE / PAGE_SIZE;
 
 /// The numbers that slots have: those of the tables' addresses are none.
 const FIRST: u64 = TABLES >> SLOT_ORDER;
-const SLOTS: usize = ((1 << WIDTH) - TABLES >> SLOT_ORDER) as usize;
+const SLOTS: usize = (((1 << WIDTH) - TABLES) >> SLOT_ORDER) as usize;
 
 /// A part of a memory file, or of a program's private memory.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) struct Slot {
     /// All that it may hold; there need not be memory for all of it.
     extent: Extent,
     /// Shared memory, mapped here; none where it cannot be.
-    window: OnceLock<Option<Arc<Window>>>,
+    window: OnceLock<Option<Window>>,
 }
 
 /// One of our own at a time, where the CPU cannot do it in one step.
@@ -56,7 +56,7 @@ static PRIVATE_SWAPS: Mutex<()> = Mutex::new(());
 
 impl Slot {
     /// Its memory, mapped here.
-    fn window(&self) -> Option<&Arc<Window>> {
+    fn window(&self) -> Option<&Window> {
         let window = self.window.get_or_init(|| match &self.extent.backing {
             Backing::Shared(file) => file.window(self.extent.first.index * PAGE_SIZE).ok(),
             Backing::Private(_) => None,
@@ -74,7 +74,7 @@ impl Slot {
 /// A slot at hand: what its bytes are copied by.
 #[derive(Debug)]
 pub(crate) struct View {
-    window: Option<Arc<Window>>,
+    window: Option<Window>,
     slot: Arc<Slot>,
 }
 

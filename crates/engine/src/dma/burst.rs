@@ -67,51 +67,73 @@ impl<'a> Burst<'a> {
     /// Reads memory. What is read before a fault stays read; nothing is after the last address.
     #[inline]
     pub fn read(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        self.copy(self.access(Rights::READ), iova, to)
+        if is_in_page(iova, to.len()) {
+            return self.read_page(Rights::READ, iova, to);
+        }
+        self.read_pages(Rights::READ, iova, to)
     }
 
     /// Reads memory in order to execute it.
     pub fn fetch(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        self.copy(self.access(Rights::READ | Rights::EXECUTE), iova, to)
+        self.read_pages(Rights::READ | Rights::EXECUTE, iova, to)
+    }
+
+    fn read_pages(&mut self, rights: Rights, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let (mut at, mut rest) = (Some(iova), to);
+        while !rest.is_empty() {
+            let here = at.ok_or(DmaFault::NoMemory)?;
+            let (chunk, after) = rest.split_at_mut(in_page(here).min(rest.len()));
+            self.read_page(rights, here, chunk)?;
+            at = here.checked_add(chunk.len() as u64);
+            rest = after;
+        }
+        Ok(())
     }
 
     #[inline]
-    fn copy(&mut self, access: Access, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        let mut done = 0;
-        while done < to.len() {
-            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
-            let chunk = in_page(at).min(to.len() - done);
-            let (view, offset) = self.reach(at, access)?;
-            view.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
-        }
-        Ok(())
+    fn read_page(&mut self, rights: Rights, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let page = self.find(iova, rights)?;
+        let (view, at) = self.view(page.at(iova))?;
+        view.read(at, to).map_err(|_| DmaFault::NoMemory)
     }
 
     /// Writes memory. What is written before a fault stays written; nothing is after the last address.
     #[inline]
     pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
-        let access = self.access(Rights::WRITE);
-        let mut done = 0;
-        while done < from.len() {
-            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
-            let chunk = in_page(at).min(from.len() - done);
-            let (view, offset) = self.reach(at, access)?;
-            view.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
+        if is_in_page(iova, from.len()) {
+            return self.write_page(iova, from);
+        }
+        self.write_pages(iova, from)
+    }
+
+    fn write_pages(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let (mut at, mut rest) = (Some(iova), from);
+        while !rest.is_empty() {
+            let here = at.ok_or(DmaFault::NoMemory)?;
+            let (chunk, after) = rest.split_at(in_page(here).min(rest.len()));
+            self.write_page(here, chunk)?;
+            at = here.checked_add(chunk.len() as u64);
+            rest = after;
         }
         Ok(())
     }
 
+    #[inline]
+    fn write_page(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let page = self.find(iova, Rights::WRITE)?;
+        let (view, at) = self.view(page.at(iova))?;
+        view.write(at, from).map_err(|_| DmaFault::NoMemory)
+    }
+
     /// Changes the word of 8 bytes at an address, a multiple of 8, in one step; gives what it was.
     pub fn update(&mut self, iova: u64, change: impl Fn(u64) -> u64) -> Result<u64, DmaFault> {
-        let access = self.access(Rights::READ | Rights::WRITE);
-        let (view, offset) = self.reach(iova & !7, access)?;
+        let page = self.find(iova, Rights::READ | Rights::WRITE)?;
+        let (view, at) = self.view(page.at(iova & !7))?;
         loop {
             let mut bytes = [0; 8];
-            view.read(offset, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
+            view.read(at, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
             let old = u64::from_le_bytes(bytes);
-            if view.swap(offset, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
+            if view.swap(at, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
                 return Ok(old);
             }
         }
@@ -120,23 +142,20 @@ impl<'a> Burst<'a> {
     /// Whether an address can be accessed so: translates it, marks what that uses, and copies nothing.
     #[inline]
     pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
-        match self.find(iova, self.access(rights)) {
-            Ok(_) => Ok(()),
-            Err(fault) => Err(fault),
+        match self.find_quickly(iova, rights) {
+            Some(_) => Ok(()),
+            None => self.check_by_hardware(iova, rights),
         }
     }
 
-    #[inline]
+    #[cold]
+    fn check_by_hardware(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
+        self.by_hardware(iova, rights).map(drop)
+    }
+
     fn access(&self, rights: Rights) -> Access {
         let access = Access::new(rights);
         if self.privileged { access.privileged() } else { access }
-    }
-
-    /// The memory at an address, and the offset in it.
-    #[inline]
-    fn reach(&mut self, iova: u64, access: Access) -> Result<(&View, u64), DmaFault> {
-        let address = self.find(iova, access)?.at(iova);
-        self.view(address)
     }
 
     /// The memory at a physical address, and the offset in it.
@@ -147,13 +166,19 @@ impl<'a> Burst<'a> {
 
     /// The page of an address.
     #[inline]
-    fn find(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
-        let (at, asked) = (Place::of(self.tag, iova), Asked::of(access));
-        let known = self.caches.iotlb.find_at(at, asked);
-        match known.or_else(|| self.directly(iova, at, asked)) {
+    fn find(&mut self, iova: u64, rights: Rights) -> Result<Page, DmaFault> {
+        match self.find_quickly(iova, rights) {
             Some(page) => Ok(page),
-            None => self.by_hardware(iova, access),
+            None => self.by_hardware(iova, rights),
         }
+    }
+
+    /// The page of an address that is in the IOTLB, or nearly.
+    #[inline]
+    fn find_quickly(&mut self, iova: u64, rights: Rights) -> Option<Page> {
+        let (at, asked) = (Place::of(self.tag, iova), Asked::new(rights, self.privileged));
+        let known = self.caches.iotlb.find_at(at, asked);
+        known.or_else(|| self.directly(iova, at, asked))
     }
 
     /// The page of an address of which the entry is known to be like others before, in the host's tables.
@@ -187,8 +212,8 @@ impl<'a> Burst<'a> {
 
     /// The page of an address, by all that the hardware does to translate it.
     #[cold]
-    fn by_hardware(&mut self, iova: u64, access: Access) -> Result<Page, DmaFault> {
-        let asked = Asked::of(access);
+    fn by_hardware(&mut self, iova: u64, rights: Rights) -> Result<Page, DmaFault> {
+        let (access, asked) = (self.access(rights), Asked::new(rights, self.privileged));
         if let Some(page) = self.nearly_directly(iova, asked) {
             return Ok(page);
         }
@@ -326,7 +351,7 @@ impl Burst<'_> {
         if len > in_page(iova) {
             return None;
         }
-        let asked = Asked::of(self.access(rights));
+        let asked = Asked::new(rights, self.privileged);
         let caches = &mut *self.caches;
         let tag = caches.atc_tags.known(atc_tag(self.pasid))?;
         let found = caches.atc.find(tag, iova, asked);
@@ -334,7 +359,14 @@ impl Burst<'_> {
     }
 }
 
+/// Whether there are bytes from an address on, and all in its page.
+#[inline]
+fn is_in_page(at: u64, len: usize) -> bool {
+    (1..=in_page(at)).contains(&len)
+}
+
 /// Bytes from an address to the end of its page.
+#[inline]
 fn in_page(at: u64) -> usize {
     (PAGE_SIZE - at % PAGE_SIZE) as usize
 }

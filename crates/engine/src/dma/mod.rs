@@ -13,7 +13,9 @@
 //! | [`request`] | page requests, stalled accesses and their answers |
 //!
 //! Three caches stand between a request and the tables, each of which forgets only what it is told to:
-//! the IOTLB, the one for PASID and context structures, and the device's own, if it has ATS.
+//! the IOTLB, the one for PASID and context structures, and the device's own, if it has ATS. Beside them
+//! the way through the tables is remembered: a guest's entries that led to tables, which an invalidation
+//! may leave alone, and where the host's last entries are, which nobody can tell from reading all of them.
 
 mod burst;
 mod caches;

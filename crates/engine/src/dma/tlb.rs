@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use mem::PAGE_SIZE;
 use profile::machine::Caching;
-use pt::{Access, Translation};
+use pt::{Rights, Translation};
 
 use super::tags::{TAG_BITS, TagId, TagSet};
 use crate::physical;
@@ -32,10 +32,10 @@ pub(super) struct Asked(u64);
 
 impl Asked {
     #[inline]
-    pub fn of(access: Access) -> Self {
-        let rights = u64::from(access.rights.bits());
-        let rights = if access.privileged { rights << PRIVILEGED } else { rights };
-        Self(rights | u64::from(access.is_write()) << DIRTY)
+    pub fn new(rights: Rights, privileged: bool) -> Self {
+        let writes = rights.contains(Rights::WRITE);
+        let bits = u64::from(rights.bits()) << (u32::from(privileged) * PRIVILEGED);
+        Self(bits | u64::from(writes) << DIRTY)
     }
 }
 
@@ -43,7 +43,7 @@ impl Page {
     #[inline]
     pub fn new(translation: &Translation) -> Self {
         let Translation { address, order, grant, dirty } = translation;
-        let rights = |rights: pt::Rights| u64::from(rights.bits());
+        let rights = |rights: Rights| u64::from(rights.bits());
         Self(
             u64::from(*order) << ORDER
                 | address & ADDRESS
@@ -72,7 +72,7 @@ impl Page {
     /// Where the byte of an address in the page is.
     #[inline]
     pub fn at(self, iova: u64) -> u64 {
-        self.0 & ADDRESS | iova % PAGE_SIZE
+        self.0 & ADDRESS | (iova % PAGE_SIZE)
     }
 
     fn order(self) -> u32 {
@@ -127,12 +127,6 @@ fn key(tag: TagId, iova: u64) -> u64 {
     iova >> TAG_BITS << TAG_BITS | u64::from(tag)
 }
 
-#[inline]
-fn place(key: u64) -> usize {
-    // tags apart, neighbours beside each other
-    ((key >> TAG_BITS) ^ (key << 5)) as usize % ENTRIES
-}
-
 /// Where the page of an address is kept, if it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -143,8 +137,13 @@ pub(super) struct Place {
 impl Place {
     #[inline]
     pub fn of(tag: TagId, iova: u64) -> Self {
-        let key = key(tag, iova);
-        Self { key, index: place(key) }
+        Self::of_key(key(tag, iova))
+    }
+
+    #[inline]
+    fn of_key(key: u64) -> Self {
+        // tags apart, neighbours beside each other
+        Self { key, index: ((key >> TAG_BITS) ^ (key << 5)) as usize % ENTRIES }
     }
 }
 
@@ -172,21 +171,20 @@ impl Tlb {
 
     /// The same, where it lost its place: it has it again.
     pub fn recall(&mut self, tag: TagId, iova: u64, asked: Asked) -> Option<Page> {
-        let key = key(tag, iova);
-        let page = self.displaced.remove(&key)?;
-        self.place(Entry { key, page });
+        let at = Place::of(tag, iova);
+        let page = self.displaced.remove(&at.key)?;
+        self.displace(at, page);
         page.grants(asked).then_some(page)
     }
 
     /// Remembers a translation, as far as it is remembered at all.
-    #[inline]
     pub fn fill(&mut self, tag: TagId, iova: u64, translation: &Translation) -> Page {
         let page = Page::new(translation);
         // what is smaller than a page of ours is not the same for all of it
         let small = page.order() < PAGE_SIZE.trailing_zeros();
         if self.caching != Caching::NeverKeep && !small && tag != 0 {
             self.has_large |= page.is_large();
-            self.place(Entry { key: key(tag, iova), page });
+            self.displace(Place::of(tag, iova), page);
         }
         page
     }
@@ -203,14 +201,14 @@ impl Tlb {
         self.put(at, page);
     }
 
-    #[inline]
-    fn place(&mut self, entry: Entry) {
-        let place = &mut self.entries[place(entry.key)];
-        let old = std::mem::replace(place, entry);
-        if self.caching == Caching::NeverForget && ![Entry::NONE.key, entry.key].contains(&old.key)
-        {
+    /// Remembers a page at its place, and where nothing is forgotten, what was there.
+    fn displace(&mut self, at: Place, page: Page) {
+        let old = self.entries[at.index];
+        let same = [Entry::NONE.key, at.key].contains(&old.key);
+        if self.caching == Caching::NeverForget && !same {
             self.displaced.insert(old.key, old.page);
         }
+        self.put(at, page);
     }
 
     /// Forgets what translates a range, for some tags; all addresses when there is no range.
@@ -220,9 +218,9 @@ impl Tlb {
         if let Some(range) = few.filter(|_| !self.has_large) {
             for page in range.start() / PAGE_SIZE..=range.end() / PAGE_SIZE {
                 for tag in tags.numbers() {
-                    let key = key(*tag, page * PAGE_SIZE);
-                    let entry = &mut self.entries[place(key)];
-                    if entry.key == key {
+                    let at = Place::of(*tag, page * PAGE_SIZE);
+                    let entry = &mut self.entries[at.index];
+                    if entry.key == at.key {
                         *entry = Entry::NONE;
                     }
                 }
@@ -248,13 +246,12 @@ impl Tlb {
 
 #[cfg(test)]
 mod tests {
-    use pt::{Grant, Rights};
+    use pt::Grant;
 
     use super::super::tags::{Tag, Tags};
     use super::*;
 
-    const READ: Access = Access::READ;
-    const WRITE: Access = Access::WRITE;
+    const READ: Asked = Asked(1);
 
     fn page(address: u64, order: u8, grant: Grant, dirty: bool) -> Translation {
         Translation { address, order, grant, dirty }
@@ -262,25 +259,28 @@ mod tests {
 
     #[test]
     fn a_page_grants_what_its_translation_does() {
-        let (reads, both) = (Grant::both(Rights::READ), Grant::both(Rights::READ | Rights::WRITE));
+        let (read, write) = (Rights::READ, Rights::WRITE);
+        let (reads, both) = (Grant::both(read), Grant::both(read | write));
         let mine = Grant { user: Rights::empty(), privileged: Rights::all() };
         #[rustfmt::skip] // one page, one line
         let cases = [
-            (reads, true,  READ,               true),
-            (reads, true,  WRITE,              false),
-            (both,  true,  WRITE,              true),
-            (both,  false, WRITE,              false),
-            (both,  false, READ,               true),
-            (mine,  true,  READ,               false),
-            (mine,  true,  READ.privileged(),  true),
-            (both,  true,  Access::EXECUTE,    false),
+            (reads, true,  read,            false, true),
+            (reads, true,  write,           false, false),
+            (both,  true,  write,           false, true),
+            (both,  false, write,           false, false),
+            (both,  false, read,            false, true),
+            (both,  true,  read | write,    true,  true),
+            (mine,  true,  read,            false, false),
+            (mine,  true,  read,            true,  true),
+            (mine,  false, write,           true,  false),
+            (both,  true,  Rights::EXECUTE, false, false),
         ];
-        for (grant, dirty, access, granted) in cases {
+        for (grant, dirty, rights, privileged, granted) in cases {
             let mut tlb = Tlb::new(Caching::Hardware);
             let filled = tlb.fill(1, 0x5123, &page(0x7fff_ffff_f123, 12, grant, dirty));
             assert_eq!(filled.at(0x5008), 0x7fff_ffff_f008);
-            let found = tlb.find(1, 0x5ff8, Asked::of(access));
-            assert_eq!(found, granted.then_some(filled), "{grant:?} {dirty} {access:?}");
+            let found = tlb.find(1, 0x5ff8, Asked::new(rights, privileged));
+            assert_eq!(found, granted.then_some(filled), "{grant:?} {dirty} {rights:?}");
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
         for (caching, tag, order, kept) in cases {
             let mut tlb = Tlb::new(caching);
             tlb.fill(tag, 0, &page(0x5000, order, Grant::ALL, true));
-            let found = |tag| tlb.find(tag, 0, Asked::of(READ)).is_some();
+            let found = |tag| tlb.find(tag, 0, READ).is_some();
             assert_eq!(found(tag), kept, "{caching:?} {tag} {order}");
             assert!(!found(2), "another space's");
         }
@@ -313,11 +313,11 @@ mod tests {
         tlb.fill(tag, 0x5000, &page(0x5000, 12, Grant::ALL, true));
         assert!(tlb.has_large);
         tlb.forget(&set, Some(&(0x3f_f000..=0x3f_ffff)));
-        assert_eq!(tlb.find(tag, 0x20_3000, Asked::of(READ)), None);
-        assert!(tlb.find(tag, 0x5000, Asked::of(READ)).is_some());
+        assert_eq!(tlb.find(tag, 0x20_3000, READ), None);
+        assert!(tlb.find(tag, 0x5000, READ).is_some());
         assert!(!tlb.has_large);
         tlb.forget(&set, Some(&(0x5fff..=0x5fff)));
-        assert_eq!(tlb.find(tag, 0x5000, Asked::of(READ)), None);
+        assert_eq!(tlb.find(tag, 0x5000, READ), None);
     }
 
     #[test]
@@ -327,10 +327,10 @@ mod tests {
         let mut tlb = Tlb::new(Caching::NeverForget);
         let first = tlb.fill(tag, 0, &page(0x5000, 12, Grant::ALL, true));
         tlb.fill(tag, other, &page(0x6000, 12, Grant::ALL, true));
-        assert_eq!(tlb.find(tag, 0, Asked::of(READ)), None);
-        assert_eq!(tlb.recall(tag, 0, Asked::of(READ)), Some(first));
+        assert_eq!(tlb.find(tag, 0, READ), None);
+        assert_eq!(tlb.recall(tag, 0, READ), Some(first));
         tlb.forget(&tags.matching(&|_| true), Some(&(other..=other)));
-        assert_eq!(tlb.recall(tag, other, Asked::of(READ)), None);
-        assert_eq!(tlb.find(tag, 0, Asked::of(READ)), Some(first));
+        assert_eq!(tlb.recall(tag, other, READ), None);
+        assert_eq!(tlb.find(tag, 0, READ), Some(first));
     }
 }

@@ -31,7 +31,14 @@ pub(crate) struct Direct {
     pub format: HostFormat,
     pub root: Root,
     /// Addresses for which the hardware does something else.
-    pub except: RangeInclusive<u64>,
+    pub except: Option<RangeInclusive<u64>>,
+}
+
+impl Direct {
+    /// Whether the hardware does something else for an address of a range.
+    fn excepts(&self, first: u64, last: u64) -> bool {
+        self.except.as_ref().is_some_and(|it| first <= *it.end() && last >= *it.start())
+    }
 }
 
 /// Where the last entries of addresses are, and what they mean, as one thread came to them lately.
@@ -165,10 +172,8 @@ impl Near {
         let tables = Watched { arena, last: Cell::default() };
         let found = walk(format, direct.root, input, access, &tables).ok()?;
         let (Translation { order, address, .. }, (at, entry)) = (found, tables.last.get());
-        let touches =
-            |first: u64, last: u64| first <= *direct.except.end() && last >= *direct.except.start();
         let page = 1u64.checked_shl(order.into())?.wrapping_sub(1);
-        if touches(input & !page, input | page) {
+        if direct.excepts(input & !page, input | page) {
             return None;
         }
         let layout = Layout { order, left: direct.format.address_left() };
@@ -176,7 +181,7 @@ impl Near {
         // an entry that has a page to itself, in a part that has nothing special
         let fits = (0..=format.top()).any(|level| format.shift(level) == u32::from(order))
             && entry & bits == address & bits
-            && !touches(input & !PART_MASK, input | PART_MASK);
+            && !direct.excepts(input & !PART_MASK, input | PART_MASK);
         let first = at.checked_sub(layout.index(input) * 8);
         let first = first.filter(|_| fits).and_then(|first| Arena::spot(first, order));
         if let Some(first) = first {

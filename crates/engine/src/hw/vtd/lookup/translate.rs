@@ -49,7 +49,7 @@ impl PasidEntry {
             }
             Kind::Nested | Kind::PassThrough => return None,
         };
-        Some(Direct { format, root: Root(root), except: MESSAGES })
+        Some(Direct { format, root: Root(root), except: Some(MESSAGES) })
     }
 
     fn translate_as<M: TableMemory>(
