@@ -10,7 +10,7 @@ use mem::{SharedFile, Window};
 #[derive(Clone, Debug)]
 pub struct Registers {
     file: Arc<SharedFile>,
-    window: Arc<Window>,
+    window: Window,
     size: u64,
 }
 

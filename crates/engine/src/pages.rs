@@ -26,7 +26,7 @@ use hold::Part;
 pub(crate) use hold::{Hold, Run};
 
 use crate::Refusal;
-use crate::physical::Range;
+use crate::physical::Addresses;
 use crate::task::Task;
 
 /// Whose limit pinned pages count against.
@@ -93,7 +93,7 @@ struct Span {
     pages: u64,
     pin: Pin,
     /// The physical addresses of each extent, once a device may use them.
-    ranges: OnceLock<Option<Vec<Range>>>,
+    addresses: OnceLock<Option<Vec<Addresses>>>,
     of: Weak<Pages>,
 }
 
@@ -218,8 +218,13 @@ impl Pages {
         }
         let extents = self.extents(task, first, pages)?;
         let pin = task.pins.pin(self.number, extents);
-        let span =
-            Arc::new(Span { first, pages, pin, ranges: OnceLock::new(), of: Arc::downgrade(self) });
+        let span = Arc::new(Span {
+            first,
+            pages,
+            pin,
+            addresses: OnceLock::new(),
+            of: Arc::downgrade(self),
+        });
         let mut state = self.state.lock();
         state.held.push(Arc::downgrade(&span));
         state.pinned += pages;

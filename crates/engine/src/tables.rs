@@ -5,6 +5,7 @@
 //! [`Tables::unmap`] returns: no cache has it, and no access that used it is under way.
 
 mod arena;
+mod direct;
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -13,14 +14,16 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pt::format::{AmdV1, Riscv, VmsaStage1, VmsaStage2, VtdSecondStage, X86_64};
-use pt::map::Mapper;
-use pt::{Prot, Root, TableMemory, dirty};
+use pt::map::{MapError, Mapper};
+use pt::{Access, Prot, Root, TableMemory, Translation, dirty};
 
 use crate::Refusal;
 use crate::dma::Requester;
 use crate::ioas::domains::Leaf;
 use crate::physical::{self, Physical, Recent};
 use arena::{Arena, Outside};
+
+pub(crate) use direct::{Direct, Near};
 
 /// The format of a domain's tables.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,16 @@ macro_rules! by_format {
     };
 }
 
+impl HostFormat {
+    /// By how many bits addresses in entries are lower than those of pages.
+    fn address_left(&self) -> u8 {
+        match self {
+            Self::Riscv(_) => 2,
+            _ => 0,
+        }
+    }
+}
+
 /// The tables of one domain.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -69,8 +82,15 @@ impl Tables {
     pub fn new(format: HostFormat, tracked: bool) -> Option<Arc<Self>> {
         let arena = Arena::default();
         let root = by_format!(&format, format => pt::map::root(format, &mut &arena))?;
-        let (writer, records, users) = (Mutex::new(()), AtomicBool::new(false), Mutex::default());
-        Some(Arc::new(Self { format, root, arena, writer, tracked, records, users }))
+        Some(Arc::new(Self {
+            format,
+            root,
+            arena,
+            writer: Mutex::new(()),
+            tracked,
+            records: AtomicBool::new(false),
+            users: Mutex::default(),
+        }))
     }
 
     /// Where hardware begins to walk.
@@ -130,7 +150,9 @@ impl Tables {
         let mapped = by_format!(&self.format, format => {
             Mapper::new(format, self.root, &mut store).map_range(range, physical, sizes, prot)
         });
-        // the domain's aperture, sizes and rights are those of the format, so it is for want of memory
+        // the domain's aperture, sizes and rights are those of the format, and areas never overlap
+        let wants_memory = |error: &MapError<_>| matches!(error, MapError::NoTable);
+        debug_assert!(mapped.as_ref().err().is_none_or(wants_memory), "{mapped:?}");
         mapped.map_err(|_| Refusal::NoMemory)
     }
 
@@ -147,8 +169,43 @@ impl Tables {
     }
 
     /// Pages of a range changed: whoever cached them forgets, and accesses that used them are over.
+    ///
+    /// Each thread of each device that uses the tables is waited for, also where nothing is cached of the
+    /// range: a burst under way may have read an entry that is gone now, and be about to use it.
     fn changed(self: &Arc<Self>, range: &RangeInclusive<u64>) {
         self.each_user(|user| user.host_changed(self, range));
+    }
+
+    /// Where the page of 4 KiB of an address is, and what its entry means, if it is like one that was
+    /// learned: see [`Near`]. Only of entries that are plain.
+    #[inline]
+    pub fn find(&self, near: &Near, tag: u16, input: u64) -> Option<(u64, u64)> {
+        near.find(tag, input, &self.arena)
+    }
+
+    /// The same, of all others.
+    pub fn find_other(&self, near: &Near, tag: u16, input: u64) -> Option<(u64, u64)> {
+        near.find_other(tag, input, self.format.address_left(), &self.arena)
+    }
+
+    /// Whether tables were given back that a thread may remember, and are not taken for anything else yet.
+    pub fn has_left(&self) -> bool {
+        self.arena.has_left()
+    }
+
+    /// Translates an address of a space, where that takes nothing but reading these tables, and remembers
+    /// how: see [`Near`].
+    pub fn learn(
+        &self,
+        near: &mut Near,
+        direct: &Direct,
+        space: (u16, u64),
+        access: Access,
+        meaning: impl FnOnce(&Translation) -> u64,
+    ) -> Option<Translation> {
+        by_format!(&direct.format, format => {
+            near.learn(direct, format, space, access, &self.arena, meaning)
+        })
     }
 
     /// Lets the hardware record writes, or not.
@@ -246,9 +303,9 @@ impl TableMemory for Reach<'_> {
             Some(entry) => entry,
             None => {
                 let mut recent = self.recent.borrow_mut();
-                let (slot, at) = recent.slot(self.physical, address).ok_or(Outside)?;
+                let (view, at) = recent.view(self.physical, address).ok_or(Outside)?;
                 let mut word = [0; 8];
-                slot.read(at, &mut word).map_err(|_| Outside)?;
+                view.read(at, &mut word).map_err(|_| Outside)?;
                 u64::from_le_bytes(word)
             }
         };
@@ -265,8 +322,8 @@ impl TableMemory for Reach<'_> {
             return self.tables.ok_or(Outside)?.arena.swap(address, old, new);
         }
         let mut recent = self.recent.borrow_mut();
-        let (slot, at) = recent.slot(self.physical, address).ok_or(Outside)?;
-        let swapped = slot.swap(at, old, new).map_err(|_| Outside)?;
+        let (view, at) = recent.view(self.physical, address).ok_or(Outside)?;
+        let swapped = view.swap(at, old, new).map_err(|_| Outside)?;
         if !swapped {
             self.known.borrow_mut().remove(address);
         } else if let Some(entry) = self.used.borrow_mut().entry(address) {

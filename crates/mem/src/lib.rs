@@ -12,6 +12,7 @@
 //! | [`SharedFile`] | an object that outlives its mappings: memfd, shm, hugetlbfs |
 //! | [`Window`] | a part of it, mapped here |
 //! | [`EventFd`] | a program's counter of events |
+//! | [`Words`] | memory of our own that several threads use |
 //!
 //! *What it doesn't do*: private memory has no other handle than the process that owns it, so a
 //! private page is gone when its owner dies or unmaps it, where Linux would keep the pinned page.
@@ -22,6 +23,7 @@ mod pins;
 mod shared;
 mod space;
 mod window;
+mod words;
 
 pub mod process;
 
@@ -31,6 +33,7 @@ pub use pins::{Pin, PinBoard};
 pub use shared::{SharedFile, WINDOW_SIZE};
 pub use space::{Accounts, AddressSpace, Fault, MmId};
 pub use window::Window;
+pub use words::Words;
 
 /// Bytes of a page on every machine that softiommu supports.
 pub const PAGE_SIZE: u64 = 4096;

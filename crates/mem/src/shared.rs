@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Stat};
 use rustix::io::Errno;
 
+use crate::window::Mapping;
 use crate::{Fault, ObjectKey, PAGE_SIZE, Window};
 
 /// Bytes of a file that one window shows; a multiple of every huge page's.
@@ -23,7 +24,7 @@ pub struct SharedFile {
     key: ObjectKey,
     block: u64,
     /// The parts that are mapped here, by their number.
-    windows: Mutex<BTreeMap<u64, Weak<Window>>>,
+    windows: Mutex<BTreeMap<u64, Weak<Mapping>>>,
 }
 
 impl SharedFile {
@@ -70,18 +71,18 @@ impl SharedFile {
     /// The part that holds byte `at`, mapped: the [`WINDOW_SIZE`] bytes from the multiple of it before.
     ///
     /// Errors are those of `mmap(2)`, and `ENOMEM` when too many are mapped.
-    pub fn window(&self, at: u64) -> io::Result<Arc<Window>> {
+    pub fn window(&self, at: u64) -> io::Result<Window> {
         let number = at / WINDOW_SIZE;
         let mut windows = self.windows.lock();
         let known = windows.get(&number).and_then(Weak::upgrade);
-        if let Some(window) = known.filter(|window| window.is_whole()) {
-            return Ok(window);
+        if let Some(mapping) = known.filter(|mapping| mapping.is_whole()) {
+            return Ok(Window::on(mapping));
         }
-        windows.retain(|_, window| window.strong_count() > 0);
-        let window = Window::new(&self.fd, number * WINDOW_SIZE, WINDOW_SIZE as usize, self.block)?;
-        let window = Arc::new(window);
-        windows.insert(number, Arc::downgrade(&window));
-        Ok(window)
+        windows.retain(|_, mapping| mapping.strong_count() > 0);
+        let (at, len) = (number * WINDOW_SIZE, WINDOW_SIZE as usize);
+        let mapping = Arc::new(Mapping::new(&self.fd, at, len, self.block)?);
+        windows.insert(number, Arc::downgrade(&mapping));
+        Ok(Window::on(mapping))
     }
 
     /// Copies from byte `at`. Past the end of the file is a [`Fault`].

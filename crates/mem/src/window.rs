@@ -9,19 +9,29 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::Fault;
 
-/// Part of a shared file, mapped into this process until it is dropped.
+/// Part of a shared file, mapped into this process until the last clone of this is dropped.
 ///
 /// Others write to it at any time, so nothing of it can be borrowed: its bytes are copied. Offsets
 /// are in bytes from its start; what does not lie in it is a [`Fault`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Window {
+    /// The mapping's, so that a copy waits for one load less.
+    start: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    mapping: Arc<Mapping>,
+}
+
+/// What the clones of a window have in common.
+#[derive(Debug)]
+pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
     writable: bool,
@@ -32,13 +42,17 @@ pub struct Window {
 unsafe impl Send for Window {}
 // SAFETY: as above.
 unsafe impl Sync for Window {}
+// SAFETY: as above.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
-impl Window {
+impl Mapping {
     /// Maps `len` bytes from byte `at` of a file whose memory comes in pages of `block` bytes; all
     /// three are multiples of such pages. Pages beyond the end of the file read as zeros.
     ///
     /// Errors are those of `mmap(2)`, and `ENOMEM` when too many windows are open.
-    pub(crate) fn new(fd: &OwnedFd, at: u64, len: usize, block: u64) -> io::Result<Self> {
+    pub fn new(fd: &OwnedFd, at: u64, len: usize, block: u64) -> io::Result<Self> {
         install();
         let map = |prot| {
             let flags = MapFlags::SHARED | MapFlags::NORESERVE;
@@ -49,18 +63,31 @@ impl Window {
         let writable = both.is_ok();
         let start = both.or_else(|_| map(ProtFlags::READ))?.cast();
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mut window = Self { start, len, writable, place: usize::MAX };
-        window.place = enter(start.as_ptr() as usize, len, block as usize)
+        let mut mapping = Self { start, len, writable, place: usize::MAX };
+        mapping.place = enter(start.as_ptr() as usize, len, block as usize)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(window)
+        Ok(mapping)
+    }
+
+    /// See [`Window::is_whole`].
+    pub fn is_whole(&self) -> bool {
+        PLACES.get(self.place).is_some_and(|place| !place.cut.load(Ordering::Acquire))
+    }
+}
+
+impl Window {
+    pub(crate) fn on(mapping: Arc<Mapping>) -> Self {
+        let Mapping { start, len, writable, .. } = *mapping;
+        Self { start, len, writable, mapping }
     }
 
     /// Whether it still shows nothing but the file: no page of it was lost.
-    pub(crate) fn is_whole(&self) -> bool {
-        PLACES.get(self.place).is_some_and(|place| !place.cut.load(Ordering::Acquire))
+    pub fn is_whole(&self) -> bool {
+        self.mapping.is_whole()
     }
 
     /// Where `len` bytes from `at` are.
+    #[inline]
     fn within(&self, at: u64, len: usize) -> Result<*mut u8, Fault> {
         let at = usize::try_from(at).map_err(|_| Fault)?;
         let end = at.checked_add(len).ok_or(Fault)?;
@@ -130,7 +157,7 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+impl Drop for Mapping {
     fn drop(&mut self) {
         if let Some(place) = PLACES.get(self.place) {
             place.len.store(0, Ordering::Release);

@@ -1,19 +1,22 @@
-//! Accesses: what is cached, what is walked, what is refused.
+//! Accesses: what is found, what is walked, what is refused.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::PAGE_SIZE;
-use parking_lot::{Mutex, MutexGuard};
 use profile::machine::Caching;
 use pt::{Access, Grant, Rights, Translation};
 
-use super::requester::{Programmed, Requester};
-use super::tlb::{Tag, TagId, Tags, Tlb};
+use super::caches::{Caches, Known, PATH_ORDER, PATHS, atc_tag};
+use super::requester::Requester;
+use super::tags::TagId;
+use super::tlb::{Asked, Page, Place};
+use crate::hw::Denied;
 use crate::hw::request::Request;
-use crate::hw::{self, Denied};
-use crate::physical::{Recent, Slot};
-use crate::tables::{Path, Reach};
+use crate::physical::View;
+use crate::tables::{Reach, Tables};
+
+/// What tables grant by themselves.
+const PLAIN: Rights = Rights::READ.union(Rights::WRITE);
 
 /// Why a device does not reach memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,133 +36,27 @@ pub enum DmaFault {
     NoMemory,
 }
 
-/// What one thread of a device has cached.
-#[derive(Debug)]
-pub(super) struct Port {
-    caches: Mutex<Caches>,
-}
-
-/// What the structures say that lead from a requester to its tables.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub programmed: Arc<Programmed>,
-    pub context: hw::Context,
-}
-
-#[derive(Debug)]
-pub(crate) struct Caches {
-    caching: Caching,
-    /// By PASID, with which of the spaces in the IOTLB it is.
-    contexts: BTreeMap<Option<u32>, (Arc<Known>, TagId)>,
-    tags: Tags,
-    iotlb: Tlb,
-    /// Entries of guests' tables that lead to tables, by space and the part of it that they lead to.
-    paths: BTreeMap<(TagId, u64), Path>,
-    /// The device's own, by PASID.
-    atc: Tlb,
-    atc_tags: Tags,
-    recent: Recent,
-}
-
-impl Port {
-    pub fn new(caching: Caching) -> Self {
-        let caches = Caches {
-            caching,
-            contexts: BTreeMap::new(),
-            tags: Tags::default(),
-            iotlb: Tlb::new(caching),
-            paths: BTreeMap::new(),
-            atc: Tlb::new(caching),
-            atc_tags: Tags::default(),
-            recent: Recent::default(),
-        };
-        Self { caches: Mutex::new(caches) }
-    }
-
-    /// Waits for a burst that is under way.
-    pub fn lock(&self) -> MutexGuard<'_, Caches> {
-        self.caches.lock()
-    }
-}
-
-/// log2 of the bytes that a last-level table translates, at least.
-const PATH_ORDER: u32 = 21;
-const PATH_MASK: u64 = (1 << PATH_ORDER) - 1;
-/// How many paths hardware keeps.
-const PATHS: usize = 64;
-
-/// The tag of a device's own translations for a PASID.
-fn atc_tag(pasid: Option<u32>) -> Tag {
-    Tag { domain: pasid.is_some().into(), space: pasid.unwrap_or(0) }
-}
-
-pub(super) type Range = std::ops::RangeInclusive<u64>;
-
-impl Caches {
-    /// Forgets the structures that lead to tables, for some PASIDs.
-    pub fn forget_contexts(&mut self, of: &dyn Fn(Option<u32>) -> bool) {
-        self.contexts.retain(|pasid, _| !of(*pasid));
-    }
-
-    /// Forgets translations of some spaces.
-    pub fn forget(&mut self, of: &dyn Fn(&Tag) -> bool, range: Option<&Range>, leaf_only: bool) {
-        // what is unmapped is not held
-        self.recent = Recent::default();
-        let tags = self.tags.matching(of);
-        if tags.is_empty() {
-            return;
-        }
-        self.iotlb.forget(&tags, range);
-        if !leaf_only {
-            let meets = |part: u64| {
-                let (first, last) = (part << PATH_ORDER, part << PATH_ORDER | PATH_MASK);
-                range.is_none_or(|range| first <= *range.end() && last >= *range.start())
-            };
-            self.paths.retain(|(tag, part), _| !tags.contains(tag) || !meets(*part));
-        }
-    }
-
-    /// Forgets what the device itself keeps, for some PASIDs.
-    pub fn forget_atc(&mut self, of: &dyn Fn(Option<u32>) -> bool, range: Option<&Range>) {
-        let known = |tag: &Tag| of((tag.domain != 0).then_some(tag.space));
-        let tags = self.atc_tags.matching(&known);
-        if !tags.is_empty() {
-            self.atc.forget(&tags, range);
-        }
-    }
-
-    /// The number of a space in the IOTLB; when all are taken, everything is forgotten.
-    fn number(&mut self, tag: Tag) -> TagId {
-        if let Some(number) = self.tags.number(tag) {
-            return number;
-        }
-        self.tags.clear();
-        self.iotlb.clear();
-        self.paths.clear();
-        self.contexts.clear();
-        self.tags.number(tag).unwrap_or(0)
-    }
-}
-
 /// Accesses of one device with one PASID, or without.
 #[derive(Debug)]
 pub struct Burst<'a> {
     requester: &'a Requester,
-    caches: MutexGuard<'a, Caches>,
+    caches: &'a mut Caches,
     pasid: Option<u32>,
     /// The space in the IOTLB; 0 until the structures were read.
     tag: TagId,
     privileged: bool,
+    /// The host's tables, once it is known that they decide alone.
+    tables: Option<Arc<Tables>>,
 }
 
 impl<'a> Burst<'a> {
     pub(super) fn new(
         requester: &'a Requester,
-        caches: MutexGuard<'a, Caches>,
+        caches: &'a mut Caches,
         pasid: Option<u32>,
     ) -> Self {
         let tag = caches.contexts.get(&pasid).map_or(0, |(_, tag)| *tag);
-        Self { requester, caches, pasid, tag, privileged: false }
+        Self { requester, caches, pasid, tag, privileged: false, tables: None }
     }
 
     /// The accesses that follow are made with privilege, or without.
@@ -168,59 +65,92 @@ impl<'a> Burst<'a> {
     }
 
     /// Reads memory. What is read before a fault stays read; nothing is after the last address.
+    #[inline]
     pub fn read(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        self.copy(self.access(Rights::READ), iova, to)
+        if is_in_page(iova, to.len()) {
+            return self.read_page(Rights::READ, iova, to);
+        }
+        self.read_pages(Rights::READ, iova, to)
     }
 
     /// Reads memory in order to execute it.
     pub fn fetch(&mut self, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        self.copy(self.access(Rights::READ | Rights::EXECUTE), iova, to)
+        self.read_pages(Rights::READ | Rights::EXECUTE, iova, to)
     }
 
-    fn copy(&mut self, access: Access, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
-        let mut done = 0;
-        while done < to.len() {
-            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
-            let chunk = in_page(at).min(to.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.read(offset, &mut to[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
+    fn read_pages(&mut self, rights: Rights, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let (mut at, mut rest) = (Some(iova), to);
+        while !rest.is_empty() {
+            let here = at.ok_or(DmaFault::NoMemory)?;
+            let (chunk, after) = rest.split_at_mut(in_page(here).min(rest.len()));
+            self.read_page(rights, here, chunk)?;
+            at = here.checked_add(chunk.len() as u64);
+            rest = after;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn read_page(&mut self, rights: Rights, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
+        let page = self.find(iova, rights)?;
+        let (view, at) = self.view(page.at(iova))?;
+        view.read(at, to).map_err(|_| DmaFault::NoMemory)
     }
 
     /// Writes memory. What is written before a fault stays written; nothing is after the last address.
+    #[inline]
     pub fn write(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
-        let access = self.access(Rights::WRITE);
-        let mut done = 0;
-        while done < from.len() {
-            let at = iova.checked_add(done as u64).ok_or(DmaFault::NoMemory)?;
-            let chunk = in_page(at).min(from.len() - done);
-            let (slot, offset) = self.reach(at, access)?;
-            slot.write(offset, &from[done..done + chunk]).map_err(|_| DmaFault::NoMemory)?;
-            done += chunk;
+        if is_in_page(iova, from.len()) {
+            return self.write_page(iova, from);
+        }
+        self.write_pages(iova, from)
+    }
+
+    fn write_pages(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let (mut at, mut rest) = (Some(iova), from);
+        while !rest.is_empty() {
+            let here = at.ok_or(DmaFault::NoMemory)?;
+            let (chunk, after) = rest.split_at(in_page(here).min(rest.len()));
+            self.write_page(here, chunk)?;
+            at = here.checked_add(chunk.len() as u64);
+            rest = after;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn write_page(&mut self, iova: u64, from: &[u8]) -> Result<(), DmaFault> {
+        let page = self.find(iova, Rights::WRITE)?;
+        let (view, at) = self.view(page.at(iova))?;
+        view.write(at, from).map_err(|_| DmaFault::NoMemory)
     }
 
     /// Changes the word of 8 bytes at an address, a multiple of 8, in one step; gives what it was.
     pub fn update(&mut self, iova: u64, change: impl Fn(u64) -> u64) -> Result<u64, DmaFault> {
-        let access = self.access(Rights::READ | Rights::WRITE);
-        let (slot, offset) = self.reach(iova & !7, access)?;
+        let page = self.find(iova, Rights::READ | Rights::WRITE)?;
+        let (view, at) = self.view(page.at(iova & !7))?;
         loop {
             let mut bytes = [0; 8];
-            slot.read(offset, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
+            view.read(at, &mut bytes).map_err(|_| DmaFault::NoMemory)?;
             let old = u64::from_le_bytes(bytes);
-            if slot.swap(offset, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
+            if view.swap(at, old, change(old)).map_err(|_| DmaFault::NoMemory)? {
                 return Ok(old);
             }
         }
     }
 
     /// Whether an address can be accessed so: translates it, marks what that uses, and copies nothing.
+    #[inline]
     pub fn check(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
-        let access = self.access(rights);
-        self.reach(iova, access).map(drop)
+        match self.find_quickly(iova, rights) {
+            Some(_) => Ok(()),
+            None => self.check_by_hardware(iova, rights),
+        }
+    }
+
+    #[cold]
+    fn check_by_hardware(&mut self, iova: u64, rights: Rights) -> Result<(), DmaFault> {
+        self.by_hardware(iova, rights).map(drop)
     }
 
     fn access(&self, rights: Rights) -> Access {
@@ -228,41 +158,110 @@ impl<'a> Burst<'a> {
         if self.privileged { access.privileged() } else { access }
     }
 
-    /// The memory at an address, and the offset in it.
+    /// The memory at a physical address, and the offset in it.
     #[inline]
-    fn reach(&mut self, iova: u64, access: Access) -> Result<(&Slot, u64), DmaFault> {
-        let index = match self.caches.iotlb.find(self.tag, iova, access) {
-            Some(index) if self.tag != 0 => index,
-            _ => self.miss(iova, access)?,
-        };
-        let entry = self.caches.iotlb.entry(index);
-        let slot = entry.slot.as_deref().ok_or(DmaFault::NoMemory)?;
-        Ok((slot, entry.offset + iova % PAGE_SIZE))
+    fn view(&mut self, address: u64) -> Result<(&View, u64), DmaFault> {
+        self.caches.recent.view(&self.requester.physical, address).ok_or(DmaFault::NoMemory)
     }
 
+    /// The page of an address.
+    #[inline]
+    fn find(&mut self, iova: u64, rights: Rights) -> Result<Page, DmaFault> {
+        match self.find_quickly(iova, rights) {
+            Some(page) => Ok(page),
+            None => self.by_hardware(iova, rights),
+        }
+    }
+
+    /// The page of an address that is in the IOTLB, or nearly.
+    #[inline]
+    fn find_quickly(&mut self, iova: u64, rights: Rights) -> Option<Page> {
+        let (at, asked) = (Place::of(self.tag, iova), Asked::new(rights, self.privileged));
+        let known = self.caches.iotlb.find_at(at, asked);
+        known.or_else(|| self.directly(iova, at, asked))
+    }
+
+    /// The page of an address of which the entry is known to be like others before, in the host's tables.
+    ///
+    /// Misses of a burst overlap in the CPU, which waits for several entries at once, for as long as
+    /// nothing here makes one wait for another: there is no locked instruction, no count of references,
+    /// and little to do at all.
+    #[inline(never)]
+    fn directly(&mut self, iova: u64, at: Place, asked: Asked) -> Option<Page> {
+        let tables = self.tables.as_ref()?;
+        let (address, meaning) = tables.find(&self.caches.near, self.tag, iova)?;
+        let page = Page::like(address, meaning);
+        if !page.grants(asked) {
+            return None;
+        }
+        self.caches.iotlb.put(at, page);
+        Some(page)
+    }
+
+    /// The same for what is not as plain: large pages, and tables that have addresses elsewhere.
+    fn nearly_directly(&mut self, iova: u64, asked: Asked) -> Option<Page> {
+        let tables = self.tables.as_ref()?;
+        let (address, meaning) = tables.find_other(&self.caches.near, self.tag, iova)?;
+        let page = Page::like(address, meaning);
+        if !page.grants(asked) {
+            return None;
+        }
+        self.caches.iotlb.put_any(Place::of(self.tag, iova), page);
+        Some(page)
+    }
+
+    /// The page of an address, by all that the hardware does to translate it.
     #[cold]
-    fn miss(&mut self, iova: u64, access: Access) -> Result<usize, DmaFault> {
+    fn by_hardware(&mut self, iova: u64, rights: Rights) -> Result<Page, DmaFault> {
+        let (access, asked) = (self.access(rights), Asked::new(rights, self.privileged));
+        if let Some(page) = self.nearly_directly(iova, asked) {
+            return Ok(page);
+        }
         let request = Request { pasid: self.pasid, iova, access, translation_only: false };
         let known = self.known(&request)?;
         // the structures may have been forgotten, and what they led to not
-        let Caches { iotlb, .. } = &mut *self.caches;
-        let found = iotlb.find(self.tag, iova, access);
-        if let Some(index) = found.or_else(|| iotlb.recall(self.tag, iova, access)) {
-            return Ok(index);
+        let iotlb = &mut self.caches.iotlb;
+        let found = iotlb.find(self.tag, iova, asked);
+        let found = found
+            .or_else(|| iotlb.recall(self.tag, iova, asked))
+            .or_else(|| self.directly(iova, Place::of(self.tag, iova), asked))
+            .or_else(|| self.nearly_directly(iova, asked))
+            .or_else(|| self.learn(&known, &request));
+        if let Some(page) = found {
+            return Ok(page);
         }
         let translation = self
             .translate(&known, &request)
             .map_err(|denied| self.requester.refuse(&known.programmed, &request, denied))?;
-        let (tag, caches) = (self.tag, &mut *self.caches);
-        let physical = &self.requester.physical;
-        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
-        Ok(caches.iotlb.fill(tag, iova, &translation, memory))
+        self.view(translation.address)?;
+        Ok(self.caches.iotlb.fill(self.tag, iova, &translation))
+    }
+
+    /// The page of an address that nothing but the host's tables translates; the next one near it is found
+    /// directly.
+    fn learn(&mut self, known: &Known, request: &Request) -> Option<Page> {
+        let (tables, direct) = (known.programmed.host.as_ref()?, known.direct.as_ref()?);
+        let Request { iova, access, .. } = *request;
+        if access.privileged || !PLAIN.contains(access.rights) {
+            return None;
+        }
+        // privilege and execution are not for the tables alone to grant
+        let plain = |found: &Translation| {
+            let grant = Grant { user: found.grant.user & PLAIN, privileged: Rights::empty() };
+            Translation { grant, ..*found }
+        };
+        let meaning = |found: &Translation| Page::new(&plain(found)).meaning();
+        let near = &mut self.caches.near;
+        let translation = plain(&tables.learn(near, direct, (self.tag, iova), access, meaning)?);
+        self.view(translation.address).ok()?;
+        Some(self.caches.iotlb.fill(self.tag, iova, &translation))
     }
 
     /// The structures that lead to the tables, from the cache or from memory.
     fn known(&mut self, request: &Request) -> Result<Arc<Known>, DmaFault> {
         if let Some((known, tag)) = self.caches.contexts.get(&self.pasid) {
             self.tag = *tag;
+            self.tables = known.tables();
             return Ok(Arc::clone(known));
         }
         let programmed = self.requester.programmed(self.pasid);
@@ -272,17 +271,20 @@ impl<'a> Burst<'a> {
         let context =
             context.map_err(|denied| self.requester.refuse(&programmed, request, denied))?;
         self.tag = self.caches.number(context.tag);
-        let known = Arc::new(Known { programmed, context });
+        let hardware = self.caches.caching == Caching::Hardware;
+        let direct = programmed.guest.is_none().then(|| hw.direct(&context)).flatten();
+        let known = Arc::new(Known { programmed, context, direct: direct.filter(|_| hardware) });
         if self.caches.caching != Caching::NeverKeep {
+            self.tables = known.tables();
             self.caches.contexts.insert(self.pasid, (Arc::clone(&known), self.tag));
         }
         Ok(known)
     }
 
     fn translate(&mut self, known: &Known, request: &Request) -> Result<Translation, Denied> {
-        let Known { programmed, context } = known;
+        let Known { programmed, context, .. } = known;
         let Requester { hw, physical, .. } = self.requester;
-        let Caches { caching, recent, paths, .. } = &mut *self.caches;
+        let Caches { caching, recent, paths, .. } = self.caches;
         let reach = Reach::new(programmed.host.as_deref(), physical, recent);
         // the host's own tables are never changed without an invalidation of everything
         if programmed.guest.is_none() || *caching == Caching::NeverKeep {
@@ -312,9 +314,8 @@ impl Burst<'_> {
             Err(denied) if denied.recoverable => return Ok(Rights::empty()),
             Err(denied) => return Err(self.requester.refuse(&known.programmed, &request, denied)),
         };
+        self.view(translation.address)?;
         let caches = &mut *self.caches;
-        let physical = &self.requester.physical;
-        let memory = caches.recent.slot(physical, translation.address).ok_or(DmaFault::NoMemory)?;
         let tag = caches.atc_tags.number(atc_tag(self.pasid)).unwrap_or_else(|| {
             caches.atc_tags.clear();
             caches.atc.clear();
@@ -323,42 +324,49 @@ impl Burst<'_> {
         // what was not asked for is not marked, so not granted
         let granted = translation.grant.to(self.privileged) & (rights | Rights::READ);
         let grant = Grant::both(granted);
-        caches.atc.fill(tag, iova, &Translation { grant, ..translation }, memory);
+        caches.atc.fill(tag, iova, &Translation { grant, ..translation });
         Ok(granted)
     }
 
     /// Reads memory by translations that the device asked for; false where it has none.
     pub fn read_translated(&mut self, iova: u64, to: &mut [u8]) -> Result<bool, DmaFault> {
-        let Some((slot, offset)) = self.translated(iova, Rights::READ, to.len()) else {
+        let Some(address) = self.translated(iova, Rights::READ, to.len()) else {
             return Ok(false);
         };
-        slot.read(offset, to).map(|()| true).map_err(|_| DmaFault::NoMemory)
+        let (view, at) = self.view(address)?;
+        view.read(at, to).map(|()| true).map_err(|_| DmaFault::NoMemory)
     }
 
     /// Writes memory by translations that the device asked for; false where it has none.
     pub fn write_translated(&mut self, iova: u64, from: &[u8]) -> Result<bool, DmaFault> {
-        let Some((slot, offset)) = self.translated(iova, Rights::WRITE, from.len()) else {
+        let Some(address) = self.translated(iova, Rights::WRITE, from.len()) else {
             return Ok(false);
         };
-        slot.write(offset, from).map(|()| true).map_err(|_| DmaFault::NoMemory)
+        let (view, at) = self.view(address)?;
+        view.write(at, from).map(|()| true).map_err(|_| DmaFault::NoMemory)
     }
 
-    /// Memory in one page.
-    fn translated(&mut self, iova: u64, rights: Rights, len: usize) -> Option<(&Slot, u64)> {
-        let access = self.access(rights);
+    /// Where memory in one page is.
+    fn translated(&mut self, iova: u64, rights: Rights, len: usize) -> Option<u64> {
         if len > in_page(iova) {
             return None;
         }
+        let asked = Asked::new(rights, self.privileged);
         let caches = &mut *self.caches;
         let tag = caches.atc_tags.known(atc_tag(self.pasid))?;
-        let found = caches.atc.find(tag, iova, access);
-        let index = found.or_else(|| caches.atc.recall(tag, iova, access))?;
-        let entry = caches.atc.entry(index);
-        Some((entry.slot.as_deref()?, entry.offset + iova % PAGE_SIZE))
+        let found = caches.atc.find(tag, iova, asked);
+        found.or_else(|| caches.atc.recall(tag, iova, asked)).map(|page| page.at(iova))
     }
 }
 
+/// Whether there are bytes from an address on, and all in its page.
+#[inline]
+fn is_in_page(at: u64, len: usize) -> bool {
+    (1..=in_page(at)).contains(&len)
+}
+
 /// Bytes from an address to the end of its page.
+#[inline]
 fn in_page(at: u64) -> usize {
     (PAGE_SIZE - at % PAGE_SIZE) as usize
 }

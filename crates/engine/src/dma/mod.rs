@@ -6,17 +6,22 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`burst`] | accesses: what is cached, what is walked, what is refused |
-//! | [`tlb`] | caches of translations |
+//! | [`burst`] | accesses: what is found, what is walked, what is refused |
+//! | [`caches`] | what is cached, and forgotten |
+//! | [`tlb`], [`tags`] | caches of translations, and by what they tell them apart |
 //! | [`requester`] | what the kernel's driver programmed for a device, and who is told when that changes |
 //! | [`request`] | page requests, stalled accesses and their answers |
 //!
 //! Three caches stand between a request and the tables, each of which forgets only what it is told to:
-//! the IOTLB, the one for PASID and context structures, and the device's own, if it has ATS.
+//! the IOTLB, the one for PASID and context structures, and the device's own, if it has ATS. Beside them
+//! the way through the tables is remembered: a guest's entries that led to tables, which an invalidation
+//! may leave alone, and where the host's last entries are, which nobody can tell from reading all of them.
 
 mod burst;
+mod caches;
 mod request;
 mod requester;
+mod tags;
 mod tlb;
 
 use std::sync::Arc;
@@ -25,12 +30,12 @@ use std::time::Duration;
 pub use burst::{Burst, DmaFault};
 pub use request::{Answer, Awaited, PageRequest};
 
-pub(crate) use burst::Caches;
+pub(crate) use caches::Caches;
 pub(crate) use request::Reply;
 pub(crate) use requester::{Programmed, Requester};
-pub(crate) use tlb::Tag;
+pub(crate) use tags::Tag;
 
-use burst::Port;
+use caches::Port;
 
 /// A device's way to memory, for one thread of it. A clone has caches of its own.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ impl Dma {
     ///
     /// The closure shall be short and wait for nothing: calls on the engine may wait for its end.
     pub fn burst<T>(&self, pasid: Option<u32>, act: impl FnOnce(&mut Burst<'_>) -> T) -> T {
-        act(&mut Burst::new(&self.requester, self.port.lock(), pasid))
+        act(&mut Burst::new(&self.requester, &mut self.port.lock(), pasid))
     }
 
     /// Asks for a page (PRI). The answer comes by [`Dma::wait`], once for each group, and only to the

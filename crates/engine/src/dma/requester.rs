@@ -7,9 +7,10 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock};
 use profile::machine::{self, Caching};
 
-use super::burst::{Caches, DmaFault, Port, Range};
+use super::burst::DmaFault;
+use super::caches::{Caches, Port, Range};
 use super::request::{Answers, Requests};
-use super::tlb::Tag;
+use super::tags::Tag;
 use crate::device::NO_PASID;
 use crate::events::{FaultQueue, ViommuEvents};
 use crate::hw::request::Request;
@@ -97,6 +98,10 @@ impl Requester {
     /// Changes what is programmed, and lets the hardware forget what was; none for nothing.
     pub fn program(self: &Arc<Self>, pasid: u32, new: Option<Programmed>) {
         let host = new.as_ref().and_then(|new| new.host.clone());
+        // before anything can be cached of them
+        if let Some(tables) = &host {
+            tables.add_user(self);
+        }
         let (old, now) = {
             let mut programmed = self.programmed.write();
             let old = match new {
@@ -105,9 +110,6 @@ impl Requester {
             };
             (old, programmed.clone())
         };
-        if let Some(tables) = &host {
-            tables.add_user(self);
-        }
         let left = old.as_ref().and_then(|old| old.host.clone());
         // what a guest shares an identifier with is the guest's to invalidate, as long as it is there
         let stays =
@@ -168,7 +170,11 @@ impl Requester {
             |it: &&Arc<Programmed>| it.host.as_ref().is_some_and(|it| Arc::ptr_eq(it, tables));
         let (nested, paging): (Vec<_>, Vec<_>) =
             programmed.values().filter(uses).partition(|it| it.guest.is_some());
+        let has_left = tables.has_left();
         self.each_port(|caches| {
+            if has_left {
+                caches.forget_near();
+            }
             if !paging.is_empty() {
                 let of = |tag: &Tag| paging.iter().any(|it| it.domain == tag.domain);
                 // of a guest that had it before, with the same identifier, all goes

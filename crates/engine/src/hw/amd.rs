@@ -35,7 +35,7 @@ use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::dma::{Programmed, Tag};
 use crate::physical;
-use crate::tables::{HostFormat, Reach};
+use crate::tables::{Direct, HostFormat, Reach};
 use crate::task::Task;
 
 /// Where interrupt messages go (`amd_iommu_get_resv_regions`).
@@ -346,6 +346,11 @@ impl Hardware for Amd {
     ) -> Result<Translation, Denied> {
         let Leads::Amd(context) = context.leads else { return Err(Denied::for_good(0)) };
         context.translate(*request, memory).map_err(denied)
+    }
+
+    fn direct(&self, context: &Context) -> Option<Direct> {
+        let Leads::Amd(context) = context.leads else { return None };
+        context.direct()
     }
 
     fn has_viommus(&self) -> bool {

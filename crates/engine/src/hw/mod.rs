@@ -60,7 +60,7 @@ use request::Request;
 
 use crate::Refusal;
 use crate::dma::{PageRequest, Programmed, Tag};
-use crate::tables::Reach;
+use crate::tables::{Direct, Reach};
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
@@ -174,6 +174,12 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
         _memory: &Reach<'_>,
     ) -> Result<Translation, Denied> {
         Err(Denied::for_good(0))
+    }
+
+    /// The tables of the host's that alone decide about requests to read and to write without privilege;
+    /// none where there is more to it, or where [`Hardware::translate`] shall always be asked.
+    fn direct(&self, _context: &Context) -> Option<Direct> {
+        None
     }
 
     /// What the driver makes of a page request.

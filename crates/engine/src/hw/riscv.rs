@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Refusal;
 use crate::dma::{Programmed, Tag};
-use crate::tables::{HostFormat, Reach};
+use crate::tables::{Direct, HostFormat, Reach};
 use crate::task::Task;
 
 /// An IOMMU under a kernel.
@@ -146,5 +146,10 @@ impl Hardware for Riscv {
         };
         let found = context.translate(*request, memory);
         found.map_err(|refused| Denied::for_good(refused.cause))
+    }
+
+    fn direct(&self, context: &Context) -> Option<Direct> {
+        let Leads::Riscv(context) = context.leads else { return None };
+        context.direct()
     }
 }

@@ -36,7 +36,7 @@ use zerocopy::IntoBytes;
 use super::identifiers::Pool;
 use super::request::Request;
 use super::{
-    ApplyToDevice, Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo,
+    ApplyToDevice, Attach, Context, Denied, DeviceState, Domain, Handled, Hardware, HwInfo, Leads,
     Nested as AnyNested, NestedRequest, NestedView, PagingDomain, PagingRequest, PciState, Report,
     Requests, Table as AnyTable, Users, ViommuMade, max_pasids, pci, pci_mut, reaches_driver,
     unfit, unsupported,
@@ -44,7 +44,7 @@ use super::{
 use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::dma::{PageRequest, Programmed};
-use crate::tables::Reach;
+use crate::tables::{Direct, Reach};
 use crate::task::{Task, UserData};
 use crate::viommu::Regions;
 
@@ -366,6 +366,11 @@ impl Hardware for Smmuv3 {
         memory: &Reach<'_>,
     ) -> Result<Translation, Denied> {
         self.walk(context, request, memory)
+    }
+
+    fn direct(&self, context: &Context) -> Option<Direct> {
+        let Leads::Smmuv3(context) = context.leads else { return None };
+        context.direct()
     }
 
     /// Page requests by PRI are answered by the driver (`arm_smmu_handle_ppr`).

@@ -39,7 +39,7 @@ use super::{
 use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::dma::{PageRequest, Programmed, Tag};
-use crate::tables::Reach;
+use crate::tables::{Direct, Reach};
 use crate::task::Task;
 
 const PAGE_BITS: u32 = 12;
@@ -313,6 +313,11 @@ impl Hardware for Vtd {
         memory: &Reach<'_>,
     ) -> Result<Translation, Denied> {
         self.walk(context, request, memory)
+    }
+
+    fn direct(&self, context: &Context) -> Option<Direct> {
+        let Leads::Vtd(entry) = context.leads else { return None };
+        entry.direct(self.registers())
     }
 
     /// The checks of `prq_event_thread`, `drivers/iommu/intel/prq.c`.

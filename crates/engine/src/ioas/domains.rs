@@ -359,7 +359,8 @@ impl Ioas {
         self.domains[domain].dirty.clear();
         let it = &self.domains[domain];
         if let Some(tables) = &it.tables {
-            // the aperture can be wider than a range that tables can walk
+            // area by area: some kernels count more addresses to the aperture than the tables translate
+            // (`Quirk::AmdV2Half`, for one), and a range with such an address is refused as a whole
             self.areas.values().for_each(|area| _ = tables.dirty(area.start..=area.last, true));
         }
     }

@@ -43,10 +43,10 @@ impl Hold {
             let (from, to) = (part.first.max(first), (part.first + part.pages).min(end));
             let extents = part.span.pin.extents();
             let enter = || extents.iter().map(|extent| physical.enter(extent)).collect();
-            let ranges = part.span.ranges.get_or_init(enter).as_ref()?;
+            let addresses = part.span.addresses.get_or_init(enter).as_ref()?;
             let mut at = part.span.first;
-            for (extent, range) in extents.iter().zip(ranges) {
-                for (address, pages) in range.parts() {
+            for (extent, addresses) in extents.iter().zip(addresses) {
+                for (address, pages) in addresses.parts() {
                     let (low, high) = (at.max(from), (at + pages).min(to));
                     if low < high {
                         runs.push(Run {

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mem::PAGE_SIZE;
+use mem::{PAGE_SIZE, Words};
 use parking_lot::Mutex;
 use pt::{TableMemory, TableStore};
 
@@ -21,7 +21,7 @@ const CHUNKS: usize = (physical::TABLES.trailing_zeros() - PAGE_ORDER) as usize;
 /// Pages are numbered from 1, so that the highest bit of a page's number tells its chunk.
 #[derive(Debug)]
 pub(super) struct Arena {
-    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    chunks: [OnceLock<Words>; CHUNKS.next_power_of_two()],
     pages: Mutex<Pages>,
 }
 
@@ -34,6 +34,20 @@ struct Pages {
     left: Vec<u64>,
 }
 
+/// Where a word is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    word: u32,
+    chunk: u8,
+    /// What whoever asked wants to know with it.
+    pub order: u8,
+}
+
+impl Spot {
+    /// Where no word is.
+    pub const NONE: Self = Self { word: 0, chunk: u8::MAX, order: 0 };
+}
+
 /// An address where no table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outside;
@@ -41,7 +55,10 @@ pub(crate) struct Outside;
 impl Default for Arena {
     fn default() -> Self {
         let pages = Pages { next: 1, free: Vec::new(), left: Vec::new() };
-        Self { chunks: [const { OnceLock::new() }; CHUNKS], pages: Mutex::new(pages) }
+        Self {
+            chunks: [const { OnceLock::new() }; CHUNKS.next_power_of_two()],
+            pages: Mutex::new(pages),
+        }
     }
 }
 
@@ -58,6 +75,25 @@ impl Arena {
         let (chunk, page) = Self::place(address >> PAGE_ORDER).ok_or(Outside)?;
         let index = page * WORDS + address % PAGE_SIZE / 8;
         self.chunks[chunk].get().and_then(|chunk| chunk.get(index as usize)).ok_or(Outside)
+    }
+
+    /// Where the word at an address is, whatever arena it is in; none when it is too far.
+    pub fn spot(address: u64, order: u8) -> Option<Spot> {
+        let (chunk, page) = Self::place(address >> PAGE_ORDER)?;
+        let word = page * WORDS + address % PAGE_SIZE / 8;
+        Some(Spot { word: word.try_into().ok()?, chunk: chunk as u8, order })
+    }
+
+    /// The word so many words after a spot.
+    #[inline]
+    pub fn at(&self, spot: Spot, index: u64) -> Option<u64> {
+        let chunk = self.chunks[usize::from(spot.chunk) % CHUNKS.next_power_of_two()].get()?;
+        Some(chunk.get(spot.word as usize + index as usize)?.load(Ordering::Acquire))
+    }
+
+    /// Whether pages were given back that cannot be taken yet.
+    pub fn has_left(&self) -> bool {
+        !self.pages.lock().left.is_empty()
     }
 
     /// What was given back can be taken: no walker is in it any more.
@@ -102,7 +138,10 @@ impl TableStore for &Arena {
                     return None;
                 }
                 let words = WORDS << chunk;
-                self.chunks[chunk].get_or_init(|| (0..words).map(|_| AtomicU64::new(0)).collect());
+                if self.chunks[chunk].get().is_none() {
+                    // pages are taken by one at a time
+                    let _ = self.chunks[chunk].set(Words::new(words as usize).ok()?);
+                }
                 pages.next = page + wanted;
                 page
             }

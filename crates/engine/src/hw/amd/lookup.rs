@@ -30,6 +30,7 @@ use pt::{Access, Grant, Reason, Rights, Root, TableMemory, Translation};
 
 use crate::hw::request::Request;
 use crate::hw::stages::{GuestMemory, Purpose, SecondStop, Stage, Stop};
+use crate::tables::{Direct, HostFormat};
 
 /// Registers of an IOMMU: its extended features.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,18 @@ impl Context {
         memory: &M,
     ) -> Result<Translation, Refused> {
         self.both(request, memory).map_err(|stop| Refused::stopped(stop, self, request))
+    }
+
+    /// The tables that alone decide about reading and writing without privilege, if the entry grants both
+    /// and has one stage.
+    pub fn direct(&self) -> Option<Direct> {
+        let (format, root) = match (self.guest, self.host) {
+            _ if !self.rights.contains(Rights::READ | Rights::WRITE) => return None,
+            (Some(guest), None) => (HostFormat::X86_64(guest.format), guest.root),
+            (None, Some(host)) => (HostFormat::AmdV1(host.format), host.root),
+            _ => return None,
+        };
+        Some(Direct { format, root, except: None })
     }
 
     fn both<M: TableMemory>(&self, request: Request, memory: &M) -> Result<Translation, Stop> {

@@ -21,7 +21,7 @@ const HOST_ADDRESS_BITS: u32 = 52;
 const SAGAW_57: u64 = 1 << (SAGAW.low + 3);
 
 impl Vtd {
-    fn registers(&self) -> Registers {
+    pub(super) fn registers(&self) -> Registers {
         // what a unit without scalable mode walks is a second stage, too
         let legacy = if self.scalable() { 0 } else { SSTS.mask() | SMPWCS.mask() };
         let ecap = self.unit.ecap | legacy;

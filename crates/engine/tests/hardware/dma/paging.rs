@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use profile::machine::Caching;
+
 use super::*;
 use crate::file::File;
 use crate::host::{DEVICE, hwpt_alloc};
@@ -51,6 +53,84 @@ fn what_is_unmapped_is_not_reached_any_more() {
         let mut unmap = iommu_ioas_unmap { ioas_id, iova: 0, length, ..Default::default() };
         guest.host.call(&mut unmap).unwrap();
         assert_eq!(read(&dma, None, 0x1000), refused(absent), "{machine}");
+    }
+}
+
+/// What hardware remembers on the way is no part of what a device reaches.
+#[test]
+fn without_caches_a_device_reaches_the_same() {
+    let large = |count: u64| 0x4000_0000 + count * 0x20_0000;
+    for (machine, ..) in MACHINES {
+        let reached = |caches: &str| {
+            let mut machine = File::of(machine).machine();
+            machine.caches = Caching::by_name(caches).unwrap();
+            let mut guest = Guest::new(&machine, Kernel::newest());
+            guest.host.attach(IOAS).unwrap();
+            for page in 0..4 {
+                guest.host.map(large(page), if page == 2 { READ } else { READ | WRITE }).unwrap();
+                guest.host.map(large(page) + 2 * PAGE, READ | WRITE).unwrap();
+            }
+            let dma = guest.dma();
+            let mut pages: Vec<_> = (0..PAGES + 2).map(|page| page * PAGE).collect();
+            pages.extend((0..5).flat_map(|part| (0..4).map(move |page| large(part) + page * PAGE)));
+            pages.extend([0xfed0_0000, 0xfee0_0000, 0xfef0_0000, 1 << 38, 1 << 47, 1 << 56]);
+            let pasids = [None, Some(1)];
+            let rights =
+                [Rights::READ, Rights::WRITE, Rights::EXECUTE, Rights::READ | Rights::WRITE];
+            let mut told = Vec::new();
+            // the second time from what was remembered the first
+            for privileged in [false, false, true] {
+                for pasid in pasids {
+                    dma.burst(pasid, |burst| {
+                        burst.set_privileged(privileged);
+                        for page in &pages {
+                            told.push(rights.map(|rights| burst.check(*page, rights)));
+                        }
+                        told.push([burst.write(0x3ff8, &[7; 16]), Ok(()), Ok(()), Ok(())]);
+                    });
+                }
+            }
+            (told, guest.get(0x3ff8), guest.get(0x4000))
+        };
+        let by_hardware = reached("hardware");
+        assert!(by_hardware.0.iter().flatten().any(Result::is_ok), "{machine}");
+        for caches in ["never-keep", "never-forget"] {
+            assert!(reached(caches) == by_hardware, "{machine}, {caches}");
+        }
+    }
+}
+
+/// A table that is given back may be the next one's, and who remembers where it was must not find that.
+#[test]
+fn tables_that_are_taken_again_mean_nothing_for_what_was_there() {
+    const LARGE: u64 = 0x20_0000;
+    for (machine, absent, _) in MACHINES {
+        let mut guest = Guest::new(&File::of(machine).machine(), Kernel::newest());
+        guest.host.attach(IOAS).unwrap();
+        guest.host.client.memory.map(0x2000_0000, LARGE / PAGE, true);
+        let dma = guest.dma();
+        let map = |guest: &mut Guest, iova| {
+            guest.host.call(&mut iommu_ioas_map {
+                flags: IOMMU_IOAS_MAP_FIXED_IOVA | READ | WRITE,
+                ioas_id: IOAS,
+                user_va: 0x2000_0000,
+                length: LARGE,
+                iova,
+                ..Default::default()
+            })
+        };
+        for (count, iova) in (0..3).map(|count| (count, 0x4000_0000 + count * LARGE)) {
+            map(&mut guest, iova).unwrap();
+            for page in 0..4 {
+                assert!(read(&dma, None, iova + page * PAGE).is_ok(), "{machine}");
+                let before = iova - LARGE + page * PAGE;
+                let at_before = read(&dma, None, before);
+                assert_eq!(at_before, refused(absent), "{machine}: {count}");
+            }
+            let mut unmap =
+                iommu_ioas_unmap { ioas_id: IOAS, iova, length: LARGE, ..Default::default() };
+            guest.host.call(&mut unmap).unwrap();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use pt::{Access, Dirties, Root, TableMemory, Translation};
 use super::{Refused, cause, causes};
 use crate::hw::request::Request;
 use crate::hw::stages::{GuestMemory, Purpose, Stage, Stop};
+use crate::tables::{Direct, HostFormat};
 
 /// Physical addresses have 56 bits.
 const PHYSICAL: u64 = (1 << 56) - 1;
@@ -37,6 +38,12 @@ impl Context {
         memory: &M,
     ) -> Result<Translation, Refused> {
         self.both(request, memory).map_err(|refused| refused.unless_silent(self.silent))
+    }
+
+    /// The tables that alone decide about reading and writing without privilege, if there is one stage.
+    pub fn direct(&self) -> Option<Direct> {
+        let first = self.first.filter(|_| self.second.is_none())?;
+        Some(Direct { format: HostFormat::Riscv(first.format), root: first.root, except: None })
     }
 
     fn both<M: TableMemory>(&self, request: Request, memory: &M) -> Result<Translation, Refused> {

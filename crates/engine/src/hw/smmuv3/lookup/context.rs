@@ -8,6 +8,7 @@ use super::event::{Class, Event, FaultModel, Kind};
 use super::exceeds;
 use crate::hw::request::Request;
 use crate::hw::stages::{NoMemory, Physical};
+use crate::tables::{Direct, HostFormat};
 
 /// What a stream table entry and a context descriptor come to. It stays what it is when they change: that
 /// is how a cache of configuration keeps them.
@@ -20,6 +21,9 @@ pub(crate) struct Context {
     /// Bits of what may bypass stage 1.
     pub(super) bypass_bits: u32,
 }
+
+/// The bit that tells the half of an address in stage 1.
+const UPPER: u32 = 55;
 
 /// Stage 2 as an entry has it.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,21 @@ impl Context {
         Ok(first.then(&found))
     }
 
+    /// The tables that alone decide about reading and writing without privilege, if there is one stage.
+    pub fn direct(&self) -> Option<Direct> {
+        let (format, root, bits) = match (&self.first, &self.second) {
+            (Some(first), None) => {
+                let lower = first.lower.filter(|half| !half.unprivileged_never)?;
+                (HostFormat::Stage1(lower.format), lower.root, UPPER)
+            }
+            (None, Some(second)) => {
+                (HostFormat::Stage2(second.format), second.root, self.bypass_bits)
+            }
+            _ => return None,
+        };
+        Some(Direct { format, root, except: Some(1u64.checked_shl(bits)?..=u64::MAX) })
+    }
+
     /// No stage 1: what is too wide for what follows is refused as by stage 1, whatever is set.
     fn bypass(&self, request: Request) -> Result<Translation, Event> {
         if exceeds(request.iova, self.bypass_bits) {
@@ -81,7 +100,7 @@ impl FirstStage {
         unreachable: impl FnOnce(T::Error) -> Event,
     ) -> Result<Translation, Event> {
         let refused = |kind| Event::translation(kind, request, self.model);
-        let upper = request.iova >> 55 & 1 != 0;
+        let upper = request.iova >> UPPER & 1 != 0;
         let Half { format, root, unprivileged_never } = if upper { self.upper } else { self.lower }
             .ok_or_else(|| refused(Kind::Translation))?;
         if unprivileged_never && !request.access.privileged {

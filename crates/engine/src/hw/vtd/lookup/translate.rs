@@ -11,6 +11,7 @@ use super::pasid::{Kind, PasidEntry};
 use super::{Refused, Registers, low_bits, reason};
 use crate::hw::request::Request;
 use crate::hw::vtd::MESSAGES;
+use crate::tables::{Direct, HostFormat};
 
 impl PasidEntry {
     /// Translates a request, and marks what it uses.
@@ -34,6 +35,21 @@ impl PasidEntry {
             Ok(found) => Ok(self.limit(found, request)),
             Err(reason) => Err(Refused::new(reason, request, self.hides(reason))),
         }
+    }
+
+    /// The tables that alone decide about reading and writing without privilege, if the entry has one
+    /// stage and is valid.
+    pub fn direct(&self, registers: Registers) -> Option<Direct> {
+        let access = Access::READ;
+        let plain = Request { pasid: None, iova: 0, access, translation_only: false };
+        let (format, root) = match self.check(registers, plain).ok()? {
+            Kind::First => (HostFormat::X86_64(self.first_format(registers)), self.first_root()),
+            Kind::Second => {
+                (HostFormat::VtdSecondStage(self.second_format(registers)), self.second_root())
+            }
+            Kind::Nested | Kind::PassThrough => return None,
+        };
+        Some(Direct { format, root: Root(root), except: Some(MESSAGES) })
     }
 
     fn translate_as<M: TableMemory>(
@@ -80,13 +96,7 @@ impl PasidEntry {
         access: Access,
         memory: &M,
     ) -> Result<Translation, u8> {
-        let format = X86_64 {
-            levels: self.first_levels(),
-            address_bits: registers.address_bits,
-            gigabyte_pages: FS1GP.is_set(registers.cap),
-            write_protect: self.protects_from_supervisors(),
-            extended_accessed: self.marks_extended(),
-        };
+        let format = self.first_format(registers);
         // of second-stage faults it is told in their own terms, which need the level of their root
         let second_top = self.second_levels().saturating_sub(1);
         walk(&format, Root(self.first_root()), input, access, memory).map_err(|fault| match fault {
@@ -98,6 +108,16 @@ impl PasidEntry {
             Fault::Store { error, .. } => error.reason(Use::Mark, second_top),
             Fault::Target(error) => error.reason(Use::Load { root: false }, second_top),
         })
+    }
+
+    fn first_format(&self, registers: Registers) -> X86_64 {
+        X86_64 {
+            levels: self.first_levels(),
+            address_bits: registers.address_bits,
+            gigabyte_pages: FS1GP.is_set(registers.cap),
+            write_protect: self.protects_from_supervisors(),
+            extended_accessed: self.marks_extended(),
+        }
     }
 
     fn second_format(&self, registers: Registers) -> VtdSecondStage {
