@@ -276,13 +276,16 @@ pub(crate) struct Recent {
     generation: u64,
     /// With their numbers, and one that no slot has for none.
     views: [(u64, Option<View>); RECENT],
+    /// The number that was looked up last, and its place: most accesses are in the same slot as the one
+    /// before, and then the CPU need not wait for the address to know where the slot's memory is.
+    last: (u64, usize),
 }
 
 const RECENT: usize = 64;
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { generation: 0, views: [const { (u64::MAX, None) }; RECENT] }
+        Self { generation: 0, views: [const { (u64::MAX, None) }; RECENT], last: (u64::MAX, 0) }
     }
 }
 
@@ -291,16 +294,28 @@ impl Recent {
     ///
     /// An address that was read from a table after this one's generation was, means the slot that the
     /// table's writer meant: a number is given to another slot only after the generation has changed.
-    #[inline]
+    #[inline(always)]
     pub fn view(&mut self, physical: &Physical, address: u64) -> Option<(&View, u64)> {
         let (number, offset) = (address >> SLOT_ORDER, address % WINDOW_SIZE);
+        let is_last =
+            self.generation == physical.generation.load(Ordering::Acquire) && self.last.0 == number;
+        if !is_last {
+            self.go_to(physical, address)?;
+        }
+        self.views[self.last.1 % RECENT].1.as_ref().map(|view| (view, offset))
+    }
+
+    /// Makes the slot of an address the last one.
+    fn go_to(&mut self, physical: &Physical, address: u64) -> Option<()> {
+        let number = address >> SLOT_ORDER;
         let place = number as usize % RECENT;
         let is_known = self.generation == physical.generation.load(Ordering::Acquire)
             && self.views[place].0 == number;
         if !is_known {
             self.look_up(physical, address)?;
         }
-        self.views[place].1.as_ref().map(|view| (view, offset))
+        self.last = (number, place);
+        Some(())
     }
 
     #[cold]

@@ -90,7 +90,7 @@ impl<'a> Burst<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_page(&mut self, rights: Rights, iova: u64, to: &mut [u8]) -> Result<(), DmaFault> {
         let page = self.find(iova, rights)?;
         let (view, at) = self.view(page.at(iova))?;
@@ -159,13 +159,13 @@ impl<'a> Burst<'a> {
     }
 
     /// The memory at a physical address, and the offset in it.
-    #[inline]
+    #[inline(always)]
     fn view(&mut self, address: u64) -> Result<(&View, u64), DmaFault> {
         self.caches.recent.view(&self.requester.physical, address).ok_or(DmaFault::NoMemory)
     }
 
     /// The page of an address.
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, iova: u64, rights: Rights) -> Result<Page, DmaFault> {
         match self.find_quickly(iova, rights) {
             Some(page) => Ok(page),
@@ -174,7 +174,7 @@ impl<'a> Burst<'a> {
     }
 
     /// The page of an address that is in the IOTLB, or nearly.
-    #[inline]
+    #[inline(always)]
     fn find_quickly(&mut self, iova: u64, rights: Rights) -> Option<Page> {
         let (at, asked) = (Place::of(self.tag, iova), Asked::new(rights, self.privileged));
         let known = self.caches.iotlb.find_at(at, asked);
@@ -185,8 +185,9 @@ impl<'a> Burst<'a> {
     ///
     /// Misses of a burst overlap in the CPU, which waits for several entries at once, for as long as
     /// nothing here makes one wait for another: there is no locked instruction, no count of references,
-    /// and little to do at all.
-    #[inline(never)]
+    /// and little to do at all. What is done for each access is part of its caller, since a CPU that copies
+    /// looks ahead by some hundred instructions only.
+    #[inline(always)]
     fn directly(&mut self, iova: u64, at: Place, asked: Asked) -> Option<Page> {
         let tables = self.tables.as_ref()?;
         let (address, meaning) = tables.find(&self.caches.near, self.tag, iova)?;
