@@ -59,7 +59,7 @@ pub fn build(workspace: &Workspace, scratch: &Path) -> Result<PathBuf> {
     compile(&scratch.join(recipe::TOP), &made)?;
     let kernel = kept.join(KERNEL);
     fs::copy(made.join(KERNEL), &kernel).at("create", &kernel)?;
-    let (program, text) = (made.join("init"), made.join("init.c"));
+    let (program, text) = (scratch.join("init"), scratch.join("init.c"));
     fs::write(&text, INIT).at("write", &text)?;
     let mut cc = Command::new("cc");
     process::run(cc.args(["-static", "-O2", "-Wall", "-Wextra", "-o"]).arg(&program).arg(&text))?;
@@ -87,8 +87,11 @@ fn compile(source: &Path, output: &Path) -> Result {
     make("tinyconfig")?;
     let path = output.join(".config");
     let config = fs::read_to_string(&path).at("read", &path)?;
-    // Of an option that is there twice the later one counts; without these the kernel does not complain.
-    let named = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+    // `CONFIG_A=y`, or `# CONFIG_A is not set`
+    let named = |line: &str| {
+        let line = line.trim_start_matches("# ");
+        line.split(['=', ' ']).next().unwrap_or_default().to_owned()
+    };
     let ours: Vec<_> = CONFIG.lines().map(named).collect();
     let others = config.lines().filter(|line| !ours.contains(&named(line)));
     let text: String = others.chain(CONFIG.lines()).map(|line| format!("{line}\n")).collect();

@@ -53,8 +53,12 @@ pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
         place: &place,
         program: program?,
         arguments,
-        // Where its memory and its sockets are.
-        environment: ["TMPDIR", "HOME"].map(|name| (name, place.writable.clone().into())).into(),
+        environment: vec![
+            // Its memory is a file there. VFIO pins none of a file system that writes files back
+            // (`mm/gup.c`, `writable_file_mapping_allowed`).
+            ("TMPDIR", "/dev/shm".into()),
+            ("HOME", place.writable.clone().into()),
+        ],
         under: choice.under(machine),
         limit: super::TIME_LIMIT,
     };
