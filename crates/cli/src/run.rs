@@ -14,12 +14,12 @@ use crate::subject::{load_kernel, load_machine};
 /// Exit status of a usage error, as of `env`, `timeout` and others.
 pub const USAGE: u8 = 125;
 
-/// Run a program, unmodified, with a software /dev/iommu
+/// Run a program, unmodified, with a software /dev/iommu and VFIO devices
 ///
 /// Without PROGRAM it plays a built-in example as an ordinary program.
 ///
 /// Exit status: that of PROGRAM, and its signal if it died by one; 125 when softiommu itself fails
-/// or cannot serve PROGRAM (static, set-uid, 32-bit, unknown machine); 126 when PROGRAM cannot be
+/// or cannot serve PROGRAM (static, set-uid, 32-bit, unknown machine or device); 126 when PROGRAM cannot be
 /// executed; 127 when there is no such program.
 #[derive(Args)]
 pub struct Options {

@@ -80,6 +80,11 @@ impl<T> Worker<T> {
         self.gate.lock().epoch
     }
 
+    /// Whether the thread shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.desk.lock().stop
+    }
+
     /// Changes what is to be done, and wakes the thread.
     pub fn tell<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let result = change(&mut self.desk.lock().work);

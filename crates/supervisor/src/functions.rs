@@ -1,12 +1,12 @@
 //! The software devices of a run: where they are in the machine, and what makes them.
 
-use std::io;
-
 use devices::catalogue::{BadDevice, Entry, Recipe, Wanted};
 use engine::Engine;
 use profile::Machine;
 use profile::machine::{Bdf, Device, Express};
 use thiserror::Error;
+
+use crate::Trouble;
 
 /// A device cannot be in a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -122,10 +122,14 @@ pub(crate) fn recipes(machine: &Machine, engine: &Engine) -> Result<Vec<Recipe>,
 
 /// Puts a device behind each VFIO function. Each has a thread, which must not see the signals that are
 /// blocked before.
-pub(crate) fn plug(engine: &Engine, recipes: Vec<Recipe>) -> io::Result<()> {
+pub(crate) fn plug(engine: &Engine, recipes: Vec<Recipe>) -> Result<(), Trouble> {
     for (number, recipe) in recipes.into_iter().enumerate() {
         if let (Some(dma), Some(interrupts)) = (engine.dma(number), engine.interrupts(number)) {
-            engine.plug(number, recipe(dma, interrupts)?);
+            let model = recipe(dma, interrupts).map_err(|reason| {
+                let model = engine.function(number).map(|it| it.model.clone());
+                Trouble::NotMade { model: model.unwrap_or_default(), reason }
+            })?;
+            engine.plug(number, model);
         }
     }
     Ok(())

@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Ending, Trouble> {
     let signals: Vec<_> = PASSED_ON.iter().copied().chain([libc::SIGCHLD]).collect();
     let signals = SignalSet::of(&signals);
     let blocked = signals.block();
-    functions::plug(&engine, recipes).doing("starting a thread")?;
+    functions::plug(&engine, recipes)?;
     // the devices say what is in it
     let visible = Visible::new(&directory, &engine)?;
     let shared = Arc::new(Shared::new(engine, files, page, visible));

@@ -53,6 +53,14 @@ pub enum Trouble {
     /// A device of the machine cannot be had.
     #[error(transparent)]
     Device(#[from] NoPlace),
+    /// A device of the machine cannot be made, for want of its file or of room for it.
+    #[error("device {model}: {reason}")]
+    NotMade {
+        /// The device, as it was asked for.
+        model: String,
+        /// What the system or the device says.
+        reason: io::Error,
+    },
     /// A call of the system failed.
     #[error("{what}: {reason}")]
     System {

@@ -56,7 +56,7 @@ fn a_verdict_is_the_same_under_run() {
 
 #[test]
 fn statuses_and_messages() {
-    let run = Run::new("statuses");
+    let run = Run::new("verdict-statuses");
     let file = |name: &str, text: &str| -> PathBuf {
         let path = run.folder.join(name);
         fs::write(&path, text).unwrap();

@@ -17,7 +17,8 @@
 //! drains find everything done that they wait for.
 //!
 //! A page that is missing ends an operation, and the record tells where and after how many bytes; or, when
-//! descriptor and queue say so (block on fault), it is asked for by a page request and waited for.
+//! descriptor and queue say so (block on fault), it is asked for by a page request and waited for. Bytes count
+//! by pieces of 32 KiB: some more may have been written, which whoever goes on from there writes again.
 //!
 //! Software copies less in a second than the hardware, so [`Settings::transfer_order`] is 18 at first, not
 //! 31: Linux's selftest has 32768 transfers made of the longest size there is.

@@ -1,5 +1,7 @@
 //! What descriptors do with memory, piece by piece.
 
+use mem::PAGE_SIZE;
+
 use super::crc::Crc;
 use super::descriptor::{Descriptor, Outcome};
 use super::spec::{flag, opcode, status};
@@ -50,9 +52,35 @@ impl Operation {
 
     /// Whether a move begins at the end, so as not to write what it has not read.
     fn is_backward(&self) -> bool {
-        let Descriptor { opcode, source, destination, size, .. } = self.descriptor;
-        let ahead = destination.wrapping_sub(source);
-        opcode == opcode::MEMMOVE && ahead != 0 && ahead < u64::from(size)
+        let Descriptor { source, destination, .. } = self.descriptor;
+        destination != source && self.moves_over(source, destination)
+    }
+
+    /// Whether it is a move, one of whose ranges begins within the other.
+    fn moves_over(&self, one: u64, other: u64) -> bool {
+        let Descriptor { opcode, size, .. } = self.descriptor;
+        opcode == opcode::MEMMOVE && other.wrapping_sub(one) < u64::from(size)
+    }
+
+    /// Where the next piece is, and its bytes. What moves over itself is written by pages, so that one is
+    /// written all or not: software that goes on after a fault reads again what was not counted as done.
+    fn piece(&self) -> (u64, usize) {
+        let Descriptor { source, destination, size, .. } = self.descriptor;
+        let left = size - self.done;
+        let (first, last) = match self.is_backward() {
+            true => (0, left),
+            false => (self.done, size),
+        };
+        let mut piece = left.min(PIECE as u32);
+        if self.moves_over(source, destination) || self.moves_over(destination, source) {
+            let within = |offset: u32| (destination.wrapping_add(offset.into()) % PAGE_SIZE) as u32;
+            piece = piece.min(match self.is_backward() {
+                true => within(last - 1) + 1,
+                false => PAGE_SIZE as u32 - within(first),
+            });
+        }
+        let offset = if self.is_backward() { last - piece } else { first };
+        (offset.into(), piece as usize)
     }
 
     /// Makes a step: the outcome if it was the last.
@@ -69,12 +97,7 @@ impl Operation {
         if matches!(descriptor.opcode, opcode::CRCGEN | opcode::COPY_CRC) && self.crc.is_none() {
             self.crc = Some(seeded(&descriptor, line, worker)?);
         }
-        let left = descriptor.size - self.done;
-        let size = (left as usize).min(PIECE);
-        let offset = match self.is_backward() {
-            true => left as usize - size,
-            false => self.done as usize,
-        } as u64;
+        let (offset, size) = self.piece();
         let (one, other) = (&mut pieces.one[..size], &mut pieces.other[..size]);
         let from = descriptor.source.wrapping_add(offset);
         let to = descriptor.destination.wrapping_add(offset);

@@ -281,8 +281,10 @@ impl Shared {
         let (goes_on, interrupt) = self.with_channel(run, |channel| {
             match state {
                 State::Halted { .. } => channel.fail(error),
-                State::Suspended => (channel.state, channel.suspends) = (State::Suspended, false),
-                // more was asked for meanwhile, or a suspend
+                State::Suspended if channel.suspends => {
+                    (channel.state, channel.suspends) = (State::Suspended, false);
+                }
+                // more was asked for meanwhile, or a suspend, or a resume
                 _ if channel.made != channel.count || channel.suspends => {}
                 _ => channel.state = State::Done,
             }

@@ -1,7 +1,6 @@
 //! Admin commands (B 5).
 
 use super::controller::Session;
-use super::doorbells::End;
 use super::features::Value;
 use super::queues::{Completions, Submission};
 use super::spec::*;
@@ -180,8 +179,9 @@ fn create_completions(session: &mut Session, command: &Command) -> Result<Outcom
         return Err(Status::INVALID_INTERRUPT_VECTOR);
     }
     let interrupts = command.cdw11 & 2 != 0;
-    session.completions[number] = Some(Completions::new(base, size, interrupts.then_some(vector)));
-    session.tell(|desk, epoch| desk.create(epoch, number as u16, End::Head, size));
+    session.completions[number] = Some(Completions::new(base, size));
+    let vector = interrupts.then_some(vector);
+    session.tell(|desk, epoch| desk.create_completions(epoch, number as u16, size, vector));
     Ok(DONE)
 }
 
@@ -202,7 +202,7 @@ fn create_submission(session: &mut Session, command: &Command) -> Result<Outcome
     if let Some(queue) = &mut session.completions[completions] {
         queue.users += 1;
     }
-    session.tell(|desk, epoch| desk.create(epoch, number as u16, End::Tail, size));
+    session.tell(|desk, epoch| desk.create_submission(epoch, number as u16, size));
     Ok(DONE)
 }
 
@@ -213,7 +213,7 @@ fn delete_submission(session: &mut Session, command: &Command) -> Result<Outcome
     if let Some(completions) = &mut session.completions[usize::from(queue.completions)] {
         completions.users -= 1;
     }
-    session.tell(|desk, epoch| desk.delete(epoch, number as u16, End::Tail));
+    session.tell(|desk, epoch| desk.create_submission(epoch, number as u16, 0));
     Ok(DONE)
 }
 
@@ -225,6 +225,6 @@ fn delete_completions(session: &mut Session, command: &Command) -> Result<Outcom
         return Err(Status::INVALID_QUEUE_DELETION);
     }
     session.completions[number] = None;
-    session.tell(|desk, epoch| desk.delete(epoch, number as u16, End::Head));
+    session.tell(|desk, epoch| desk.create_completions(epoch, number as u16, 0, None));
     Ok(DONE)
 }

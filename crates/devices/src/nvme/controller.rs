@@ -8,9 +8,7 @@
 //! (B 9.5); data that cannot be moved is a status.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use engine::Interrupts;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::Shared;
@@ -32,7 +30,6 @@ const BATCH: usize = 32;
 #[derive(Debug)]
 pub(super) struct Controller {
     pub shared: Arc<Shared>,
-    pub interrupts: Interrupts,
     pub serial: String,
     pub storage: Storage,
     pub namespaces: Vec<Namespace>,
@@ -61,7 +58,7 @@ impl Session {
         let Start { epoch, cc, submission, completion } = start;
         let (mut submissions, mut completions) = (vec![None; QUEUES], vec![None; QUEUES]);
         submissions[0] = Some(Submission::new(submission.0, submission.1, 0));
-        completions[0] = Some(Completions::new(completion.0, completion.1, Some(0)));
+        completions[0] = Some(Completions::new(completion.0, completion.1));
         let port = Port { shared: Arc::clone(shared), epoch, page: 1 << cc_page_shift(cc) };
         let (features, events) = (Features::new(), Events::default());
         Self { port, cc, submissions, completions, features, events, aborted: Vec::new() }
@@ -123,7 +120,6 @@ impl Controller {
                 None => false,
                 Some(it) => {
                     it.hear(&news);
-                    self.unmask(it, news.unmasked);
                     match self.serve(it) {
                         Ok(is_busy) => is_busy,
                         Err(halt) => {
@@ -232,11 +228,11 @@ impl Controller {
     fn complete(
         &self,
         session: &mut Session,
-        queue: u16,
+        number: u16,
         completions: &[Completion],
     ) -> Result<(), Halt> {
         let epoch = session.port.epoch;
-        let Some(queue) = &mut session.completions[usize::from(queue)] else { return Ok(()) };
+        let Some(queue) = &mut session.completions[usize::from(number)] else { return Ok(()) };
         if completions.is_empty() {
             return Ok(());
         }
@@ -253,26 +249,9 @@ impl Controller {
             }
             Ok(queue)
         })?;
-        self.raise(queue.vector);
+        let tail = queue.tail();
+        session.tell(|desk, epoch| desk.put(epoch, number, tail));
         Ok(())
-    }
-
-    fn raise(&self, vector: Option<u16>) {
-        let Some(vector) = vector.map(u32::from) else { return };
-        let masked = self.shared.masked.load(Ordering::Relaxed);
-        if masked.checked_shr(vector).unwrap_or(0) & 1 == 0 {
-            self.interrupts.raise(vector);
-        }
-    }
-
-    /// Raises interrupts that were masked when there was a reason for them.
-    fn unmask(&self, session: &Session, vectors: u32) {
-        for queue in session.completions.iter().flatten().filter(|queue| queue.is_pending()) {
-            let vector = queue.vector.map(u32::from);
-            if vector.is_some_and(|it| vectors.checked_shr(it).unwrap_or(0) & 1 != 0) {
-                self.raise(queue.vector);
-            }
-        }
     }
 }
 

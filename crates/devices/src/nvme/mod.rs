@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`spec`] | registers, commands, statuses, with their places in the specification |
 //! | [`registers`] | what the host reads and writes: enable, shutdown, reset |
-//! | [`doorbells`] | what the thread is told |
-//! | [`controller`] | the thread: queues in turn, completions, interrupts |
+//! | [`doorbells`] | what the thread is told, and interrupts |
+//! | [`controller`] | the thread: queues in turn, completions |
 //! | [`queues`] | rings |
 //! | [`admin`], [`identify`], [`features`], [`logs`], [`events`] | admin commands |
 //! | [`io`], [`storage`] | the NVM command set, and what it reads and writes |
@@ -38,7 +38,6 @@ mod transfer;
 
 use std::io::Result;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::thread::{self, JoinHandle};
 
 use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
@@ -75,8 +74,6 @@ pub struct Nvme {
 struct Shared {
     worker: Worker<Desk>,
     properties: Mutex<Properties>,
-    /// Interrupts by pin that are masked.
-    masked: Arc<AtomicU32>,
 }
 
 impl Nvme {
@@ -84,15 +81,12 @@ impl Nvme {
     /// `InvalidInput` for settings that are nonsense.
     pub fn new(dma: Dma, interrupts: Interrupts, settings: &Settings) -> Result<Self> {
         let (storage, namespaces) = settings.storage()?;
-        let masked = Arc::new(AtomicU32::new(0));
         let shared = Arc::new(Shared {
-            worker: Worker::new(dma, settings.latency, false, Desk::new()),
-            properties: Mutex::new(Properties::new(Arc::clone(&masked))?),
-            masked,
+            worker: Worker::new(dma, settings.latency, false, Desk::new(interrupts)),
+            properties: Mutex::new(Properties::new()?),
         });
         let controller = Controller {
             shared: Arc::clone(&shared),
-            interrupts,
             serial: settings.serial(),
             storage,
             namespaces,

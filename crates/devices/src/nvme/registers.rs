@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use mem::SharedFile;
 
@@ -18,13 +17,11 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(super) struct Properties {
     bar: Registers,
-    /// Interrupts by pin that are masked.
-    masked: Arc<AtomicU32>,
 }
 
 impl Properties {
-    pub fn new(masked: Arc<AtomicU32>) -> io::Result<Self> {
-        let properties = Self { bar: Registers::new("nvme", BAR_SIZE)?, masked };
+    pub fn new() -> io::Result<Self> {
+        let properties = Self { bar: Registers::new("nvme", BAR_SIZE)? };
         properties.reset();
         Ok(properties)
     }
@@ -46,13 +43,13 @@ impl Properties {
         }
         self.bar.store64(ASQ, 0);
         self.bar.store64(ACQ, 0);
-        self.set_mask(0);
+        self.show_mask(0);
     }
 
     /// Ends what the controller does, and brings all registers back.
     pub fn reset_function(&self, worker: &Worker<Desk>) {
         worker.reset();
-        worker.tell(Desk::disable);
+        worker.tell(Desk::reset);
         self.reset();
     }
 
@@ -72,12 +69,8 @@ impl Properties {
         const ASQ_HIGH: u64 = ASQ + 4;
         const ACQ_HIGH: u64 = ACQ + 4;
         match register {
-            INTMS => self.set_mask(self.masked.load(Ordering::Relaxed) | value),
-            INTMC => {
-                let masked = self.masked.load(Ordering::Relaxed);
-                self.set_mask(masked & !value);
-                worker.tell(|desk| desk.unmask(masked & value));
-            }
+            INTMS => self.show_mask(worker.tell(|desk| desk.mask(value))),
+            INTMC => self.show_mask(worker.tell(|desk| desk.unmask(value))),
             CC => self.configure(value & CC_BITS, worker),
             CSTS => self.change_status(value & CSTS_SUBSYSTEM_RESET, 0),
             NSSR if value == NSSR_VALUE => {
@@ -92,8 +85,7 @@ impl Properties {
         }
     }
 
-    fn set_mask(&self, masked: u32) {
-        self.masked.store(masked, Ordering::Relaxed);
+    fn show_mask(&self, masked: u32) {
         self.bar.store32(INTMS, masked);
         self.bar.store32(INTMC, masked);
     }

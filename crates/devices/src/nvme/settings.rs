@@ -63,7 +63,7 @@ const BLOCK: Setting =
     Setting { name: "block", what: "bytes of a block, 512 or 4096", default: "512" };
 const SERIAL: Setting = Setting {
     name: "serial",
-    what: "serial number; without, each controller has another",
+    what: "serial number, up to 20 ASCII characters; without, each controller has another",
     default: "",
 };
 
@@ -97,6 +97,10 @@ impl Settings {
         };
         if !identify::FORMATS.iter().any(|it| 1 << it == settings.block) {
             return Err(values.bad(&BLOCK, "must be 512 or 4096"));
+        }
+        let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        if settings.serial.as_ref().is_some_and(|it| it.len() > 20 || !it.bytes().all(printable)) {
+            return Err(values.bad(&SERIAL, "must be up to 20 ASCII characters"));
         }
         if settings.size.is_some_and(|size| size < 4096) {
             return Err(values.bad(&SIZE, "must be 4096 at least"));

@@ -139,7 +139,8 @@ impl<W: Work> Shared<W> {
     fn run(&self) {
         let worker = self.work.worker();
         while worker.next(|notice| std::mem::take(&mut notice.0).then_some(())).is_some() {
-            loop {
+            // what is left when the device goes is not done
+            while !worker.is_stopped() {
                 match self.step() {
                     Step::Idle => break,
                     Step::Done => {}

@@ -73,7 +73,11 @@ impl<M: Model> Bench<M> {
 
     /// Maps pages of the program's memory, where they are for the device.
     pub fn map(&mut self, first: u64, count: u64) {
-        let flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
+        self.map_with(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE, first, count);
+    }
+
+    /// The same, with rights.
+    pub fn map_with(&mut self, flags: u32, first: u64, count: u64) {
         let mut cmd = iommu_ioas_map {
             flags: flags | IOMMU_IOAS_MAP_FIXED_IOVA,
             ioas_id: IOAS,

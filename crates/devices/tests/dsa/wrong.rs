@@ -1,6 +1,8 @@
 //! What is wrong with descriptors, and where that is told.
 
 use devices::dsa::spec::{opcode, status};
+use testkit::host::IOAS;
+use uapi::iommufd::{IOMMU_IOAS_MAP_READABLE, IOMMU_IOAS_MAP_WRITEABLE, iommu_ioas_unmap};
 
 use super::*;
 
@@ -125,4 +127,46 @@ fn operations_that_the_queue_does_not_have() {
     bench.enable(spec::WQ_DEDICATED);
     assert_eq!(bench.run(&Descriptor::new(opcode::NOOP)).0, status::SUCCESS);
     assert_eq!(bench.run(&Descriptor::new(opcode::MEMMOVE)).0, status::BAD_OPCODE);
+}
+
+/// A move over itself that ends by a fault in the middle goes on where its record says, and nothing is lost.
+#[test]
+fn moves_over_themselves_go_on_after_a_fault() {
+    let rw = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
+    let data = noise(6, 0x4000);
+    for (from, to, done) in [
+        (IOVA + 0x1800, IOVA + 0x1000, 0x2000),
+        (IOVA + 0x1000, IOVA + 0x1800, 0x800 + 0x1000),
+        (IOVA + 0x1008, IOVA + 0x1000, 0x2000),
+        (IOVA + 0x1000, IOVA + 0x1008, 0x8 + 0x1000),
+    ] {
+        let mut bench: Bench<Dsa> = Bench::apart("spr", |dma, interrupts| {
+            Dsa::new(dma, interrupts, Settings::default()).unwrap()
+        });
+        bench.host.attach(IOAS).unwrap();
+        bench.map(0, 3);
+        bench.map_with(IOMMU_IOAS_MAP_READABLE, 3, 1);
+        bench.map(4, 4);
+        bench.device.set_bus_master(true);
+        bench.enable(spec::WQ_DEDICATED);
+        bench.store(from, &data);
+        let it = Descriptor::new(opcode::MEMMOVE).with(|it| {
+            (it.source, it.destination, it.size) = (from, to, 0x4000);
+        });
+        let (status, backward, told, ..) = bench.run(&it);
+        assert_eq!(status, status::PAGE_FAULT | status::WRITE, "{from:#x} to {to:#x}");
+        assert_eq!((backward, told), (u8::from(to > from), done), "{from:#x} to {to:#x}");
+        let (iova, length) = (IOVA + 0x3000, 0x1000);
+        let mut unmap = iommu_ioas_unmap { ioas_id: IOAS, iova, length, ..Default::default() };
+        bench.host.call(&mut unmap).unwrap();
+        bench.map_with(rw, 3, 1);
+        let rest = it.with(|it| {
+            it.size -= told;
+            if backward == 0 {
+                (it.source, it.destination) = (from + u64::from(told), to + u64::from(told));
+            }
+        });
+        assert_eq!(bench.run(&rest).0, status::SUCCESS);
+        assert!(bench.load(to, 0x4000) == data, "{from:#x} to {to:#x}");
+    }
 }

@@ -399,3 +399,63 @@ fn stalls() {
     bench.device.reset();
     assert_eq!(bench.state(), spec::HALTED);
 }
+
+/// A resume that comes while the completion of the suspend waits for its page is not lost.
+#[test]
+fn a_resume_before_the_suspend_is_told() {
+    let make = |dma, interrupts| Ioat::new(dma, interrupts, Settings::default()).unwrap();
+    let mut bench: Bench<Ioat> = Bench::apart("grace", make);
+    bench.device.set_bus_master(true);
+    let queue = bench.with_faults();
+    bench.map(0, 8);
+    let data = TO + 0x1000;
+    bench.put((CHAIN, 64, spec::CTL_COMPL_WRITE, data, FROM, CHAIN));
+    bench.begin(CHAIN);
+    bench.set(spec::CHANCMP, 8, TO);
+    bench.ring(2);
+    let cookie = bench.fault_at(queue, data);
+    bench.set(spec::CHANCMD, 1, spec::CHANCMD_SUSPEND.into());
+    bench.map(9, 1);
+    bench.answer(queue, cookie, true);
+    let cookie = bench.fault_at(queue, TO);
+    bench.set(spec::CHANCMD, 1, spec::CHANCMD_RESUME.into());
+    bench.map(8, 1);
+    bench.answer(queue, cookie, true);
+    bench.until("the end of the chain", |it| it.word(TO) == CHAIN | spec::DONE);
+    bench.settle();
+    assert_eq!(bench.state(), spec::DONE);
+}
+
+/// A device goes while it works or waits: its thread ends, so it is gone at once.
+#[test]
+fn a_device_that_goes_in_the_middle_of_its_work() {
+    let gone = |name: &str, device: std::sync::Arc<Ioat>| {
+        let (to, from) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(device);
+            to.send(())
+        });
+        assert_eq!(from.recv_timeout(bench::LONG), Ok(()), "{name}");
+    };
+    let latency = Latency::Fixed(Duration::from_secs(1000));
+    for (name, settings) in [
+        ("a long chain", Settings::default()),
+        ("a completion's time", Settings { latency, ..Settings::default() }),
+    ] {
+        let bench = bench_with("spr", settings);
+        bench.put((CHAIN, 0x4000, 0, FROM, TO - 0x1000, CHAIN));
+        bench.begin(CHAIN);
+        bench.ring(0xffff);
+        gone(name, bench.device);
+    }
+    let make = |dma, interrupts| Ioat::new(dma, interrupts, Settings::default()).unwrap();
+    let mut bench: Bench<Ioat> = Bench::apart("grace", make);
+    bench.device.set_bus_master(true);
+    let queue = bench.with_faults();
+    bench.map(0, 8);
+    bench.put((CHAIN, 64, 0, TO + 0x1000, TO, CHAIN));
+    bench.begin(CHAIN);
+    bench.ring(1);
+    bench.fault_at(queue, TO + 0x1000);
+    gone("a page that nobody answers for", bench.device);
+}

@@ -78,15 +78,27 @@ impl Driver {
 
     /// One on a machine, attached to what there is chosen, with nothing mapped.
     pub fn on(machine: &str, settings: &Settings, choose: impl FnOnce(&mut Host) -> u32) -> Self {
+        let driver = Self::without_messages(machine, settings, choose);
+        let interrupts = driver.host.engine.interrupts(0).unwrap();
+        for (vector, counter) in driver.raised.iter().enumerate() {
+            interrupts.connect(vector as u32, Some(Arc::clone(counter) as _));
+        }
+        driver
+    }
+
+    /// The same, whose interrupts assert the pin of the function, behind which it is.
+    pub fn without_messages(
+        machine: &str,
+        settings: &Settings,
+        choose: impl FnOnce(&mut Host) -> u32,
+    ) -> Self {
         let mut host = Host::new(Machine::by_name(machine).unwrap(), Kernel::newest());
         let table = choose(&mut host);
         host.attach(table).unwrap();
         let (dma, interrupts) = (host.engine.dma(0).unwrap(), host.engine.interrupts(0).unwrap());
         let raised: Vec<_> = (0..VECTORS).map(|_| Arc::new(Counter::default())).collect();
-        for (vector, counter) in raised.iter().enumerate() {
-            interrupts.connect(vector as u32, Some(Arc::clone(counter) as _));
-        }
         let device = Arc::new(Nvme::new(dma, interrupts, settings).unwrap());
+        host.engine.plug(0, Arc::clone(&device) as _);
         device.set_bus_master(true);
         let driver = Self { host, device, pairs: [None; 4], next_cid: 0, raised };
         driver.host.client.memory.map(BASE, PAGES, true);
@@ -146,6 +158,17 @@ impl Driver {
 
     pub fn set(&self, register: u64, value: u32) {
         self.device.write(0, register, &value.to_le_bytes());
+    }
+
+    /// Whether the pin is asserted, as the configuration space says.
+    pub fn is_asserted(&mut self) -> bool {
+        const STATUS: u64 = (7 << 40) + 6;
+        let file = self.host.client.open_file(self.host.cards[0]);
+        let at = self.host.client.scratch(&[]);
+        assert_eq!(file.read(&mut self.host.client, at, 1, Some(STATUS)), Ok(1));
+        let mut status = [0];
+        self.host.client.memory.read(at, &mut status).unwrap();
+        status[0] & 8 != 0
     }
 
     /// How often an interrupt was raised.

@@ -14,6 +14,7 @@ use devices::catalogue::Wanted;
 use devices::nvme::spec::*;
 use devices::nvme::{Nvme, Settings};
 use engine::{Bar, Model, Msix, Vectors};
+use testkit::host::IOAS;
 
 use driver::*;
 
@@ -183,6 +184,56 @@ fn interrupts() {
     assert_eq!(driver.raised(1), 1);
     driver.set(INTMC, 1 << 1);
     driver.until("raised", |it| it.raised(1) == 2);
+}
+
+/// The pin is asserted while there are completions to take out; the store that takes out the last takes it back.
+#[test]
+fn the_pin() {
+    let mut driver = Driver::without_messages("spr", &small(), |_| IOAS);
+    driver.map(BASE, PAGES << 12);
+    driver.enable();
+    driver.create_pair(1, 64);
+    driver.create_pair(2, 64);
+    let until = |driver: &mut Driver, asserted| {
+        let until = Instant::now() + LONG;
+        while driver.is_asserted() != asserted {
+            assert!(Instant::now() < until, "never so: {asserted}");
+        }
+    };
+    // an interrupt may come late, of what was found without it
+    until(&mut driver, false);
+    let asserted = |driver: &mut Driver, pair| {
+        driver.submit(pair, transfer(io::READ, 0, 1));
+        until(driver, true);
+    };
+    asserted(&mut driver, 1);
+    driver.wait(1);
+    assert!(!driver.is_asserted(), "taken out");
+    asserted(&mut driver, 1);
+    driver.submit(2, transfer(io::READ, 0, 1));
+    driver.until("completed", |it| it.load(Driver::completion(2) + 14, 1)[0] & 1 == 1);
+    driver.wait(1);
+    until(&mut driver, true);
+    // masked
+    driver.set(INTMS, 1 << 1);
+    assert!(driver.is_asserted(), "the other");
+    driver.set(INTMS, 1 << 2);
+    assert!(!driver.is_asserted(), "masked");
+    driver.set(INTMC, 1 << 1);
+    assert!(!driver.is_asserted(), "nothing of it");
+    driver.set(INTMC, 1 << 2);
+    assert!(driver.is_asserted(), "unmasked");
+    driver.wait(2);
+    assert!(!driver.is_asserted());
+    // a queue goes, and the controller
+    asserted(&mut driver, 1);
+    for opcode in [admin::DELETE_SQ, admin::DELETE_CQ] {
+        assert_eq!(driver.admin(Command { opcode, cdw10: 1, ..none() }), Ok(0));
+    }
+    until(&mut driver, false);
+    asserted(&mut driver, 2);
+    driver.set(CC, 0);
+    assert!(!driver.is_asserted(), "disabled");
 }
 
 #[test]
