@@ -21,6 +21,8 @@ use crate::status;
 
 /// The longest array of `struct iovec` (`UIO_MAXIOV`).
 const IOV_MAX: u64 = 1024;
+/// Where addresses of programs end that ask for no higher ones (`DEFAULT_MAP_WINDOW`).
+const ADDRESSES: u64 = 1 << 47;
 
 /// Another descriptor of a memory file, by which it cannot be written, nor mapped to be written.
 fn read_only(object: &SharedFile) -> rustix::io::Result<OwnedFd> {
@@ -163,7 +165,11 @@ impl Task<'_> {
     ) -> Answer {
         let shared = flags & libc::MAP_TYPE.cast_unsigned() != libc::MAP_PRIVATE.cast_unsigned();
         let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
-        let length = length.next_multiple_of(mem::PAGE_SIZE);
+        // do_mmap looks for room before the file is asked
+        let length = length.checked_next_multiple_of(mem::PAGE_SIZE);
+        let Some(length) = length.filter(|length| *length < ADDRESSES) else {
+            return refused(Errno::ENOMEM);
+        };
         let mapping = match file.mmap(offset, length, shared, exec) {
             Ok(mapping) => mapping,
             Err(refusal) => return refused(refusal.errno()),

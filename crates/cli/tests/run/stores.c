@@ -656,6 +656,12 @@ static void unmap(void)
     volatile uint32_t *first = mmap(NULL, 0x1000, PROT_READ, MAP_SHARED, device, 0);
     CHECK(first[0] == 0x74616d64);
     CHECK(faults(first, &code) == 1 && code == SEGV_ACCERR);
+    /* more than there is room for */
+    for (int index = 0; index < 3; index++) {
+        size_t length[] = { SIZE_MAX, SIZE_MAX & ~0xfffull, 1ull << 62 };
+        CHECK(mmap(NULL, length[index], PROT_READ, MAP_SHARED, device, 0) == MAP_FAILED && errno == ENOMEM);
+    }
+    CHECK(mmap(NULL, 0, PROT_READ, MAP_SHARED, device, 0) == MAP_FAILED && errno == EINVAL);
     puts("unmap");
 }
 
