@@ -680,6 +680,22 @@ static void closed(void)
             close(fd);
     *word(1) = 9;
     CHECK(*word(1) == 9);
+    /* nothing takes its place: what kept it open is not left behind */
+    for (int fd = 3; fd < 4096; fd++)
+        if (fd != other)
+            CHECK(dup2(-1, fd) == -1 && errno == EBADF && dup3(-1, fd, 0) == -1);
+    *word(1) = 12;
+    CHECK(*word(1) == 12);
+    /* a child takes every number, and its parent's are as they were */
+    pid_t child = vfork();
+    if (child == 0) {
+        for (int fd = 900; fd < 1100; fd++)
+            dup2(0, fd);
+        _exit(0);
+    }
+    CHECK(waitpid(child, NULL, 0) == child);
+    *word(1) = 13;
+    CHECK(*word(1) == 13);
     CHECK(munmap((void *)(bar + 0x8000), 0x8000) == 0);
     *word(1) = 10;
     CHECK(*word(1) == 10);
