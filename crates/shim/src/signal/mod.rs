@@ -17,7 +17,9 @@
 //! kept (`siglongjmp`, contexts, threads, `fork`), and brings it back.
 //!
 //! *What it doesn't do*: masks and handlers that are set by raw system calls or in a context by hand; keep a
-//! blocked `SIGILL` from a program's handler.
+//! blocked `SIGILL` from a program's handler; stores of a thread that was sent a `SIGSEGV` while it has it
+//! blocked, until it takes it; a handler that is installed at the very moment at which another thread maps a
+//! device's memory first.
 
 mod action;
 pub(crate) mod mask;
