@@ -644,6 +644,22 @@ static void unmap(void)
     CHECK(again == (void *)(room + 0x1000));
     again[6] = 6;
     CHECK(moved[6] == 6);
+    /* two beside each other, of three that are cut to two, and moved, where the kernel lets them be */
+    uint8_t *three = room + 0x4000;
+    for (int page = 0; page < 3; page++)
+        CHECK(mmap(three + page * 0x1000, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, device, SCRIPT + (page - 1) * 0x1000) != MAP_FAILED);
+    CHECK(mremap(three, 0x3000, 0x2000, 0) == three);
+    again = (void *)(three + 0x1000);
+    CHECK(faults(again + 7, &code) == 0 && again[7] == 0x77 && moved[7] == 0x77);
+    CHECK(faults((void *)(three + 0x2000), &code) == 1 && code == SEGV_MAPERR);
+    CHECK(faults((void *)(three + 0x20), &code) == 0);
+    if (mremap(three, 0x2000, 0x2000, MREMAP_MAYMOVE | MREMAP_FIXED, room + 0x8000) != MAP_FAILED) {
+        CHECK(faults((void *)again, &code) == 1 && code == SEGV_MAPERR);
+        again = (void *)(room + 0x9000);
+    }
+    again[7] = 8;
+    CHECK(moved[7] == 8);
+    again = (void *)(room + 0x1000);
     /* ordinary memory in its place */
     CHECK(mmap(room + 0x1000, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == again);
     again[6] = 9;
