@@ -6,7 +6,7 @@
 use core::ffi::{c_int, c_uint};
 
 use crate::image::{self, connections, is_connection};
-use crate::sys::{self, Raw, failure, to_int};
+use crate::sys::{self, Raw, failure, is_failure, to_int};
 use crate::trap;
 
 /// Whether a descriptor is ours and none of the program's business.
@@ -78,12 +78,18 @@ unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 }
 
 fn duplicate(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if is_connection(new) {
+    // the child of a `vfork` has descriptors of its own, and what is known of ours is its parent's
+    let makes_way = is_ours(new) && !image::is_vfork_child();
+    if makes_way && is_connection(new) {
         image::move_away(new);
     }
-    if trap::holds(new) {
+    if makes_way && trap::holds(new) {
         trap::move_away(new);
     }
     // SAFETY: the call as the program made it.
-    to_int(unsafe { sys::raw(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) })
+    let result = unsafe { sys::raw(libc::SYS_dup3, [old as usize, new as usize, flags as usize]) };
+    if makes_way && is_failure(result) && !is_ours(new) {
+        sys::close(new); // nothing has taken its place
+    }
+    to_int(result)
 }

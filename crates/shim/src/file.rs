@@ -3,10 +3,11 @@
 use core::ffi::{c_int, c_ulong, c_void};
 
 use wire::message::{Buffer, Operation};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::call::Call;
 use crate::run;
-use crate::sys::{self, Raw, failure, to_int, to_libc};
+use crate::sys::{self, Raw, failure, read_memory, to_int, to_libc};
 
 unsafe extern "C" {
     /// Glibc's end of a program whose buffer is too small.
@@ -57,7 +58,7 @@ const KVM_SET_DEVICE_ATTR: u32 = 0x4018_aee1;
 
 /// `struct kvm_device_attr`
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(FromBytes, IntoBytes)]
 struct KvmDeviceAttr {
     flags: u32,
     group: u32,
@@ -75,7 +76,7 @@ fn kvm_file(arg: usize, result: Raw) -> Option<Raw> {
         return None;
     }
     let mut attr = KvmDeviceAttr { flags: 0, group: 0, attr: 0, addr: 0 };
-    copied(arg, &mut attr)?;
+    copied(arg as u64, &mut attr)?;
     let expected = match attr.attr {
         KVM_DEV_VFIO_FILE_ADD => libc::EINVAL,
         KVM_DEV_VFIO_FILE_DEL => libc::ENOENT,
@@ -85,21 +86,14 @@ fn kvm_file(arg: usize, result: Raw) -> Option<Raw> {
         return None;
     }
     let mut fd: c_int = -1;
-    copied(attr.addr as usize, &mut fd)?;
+    copied(attr.addr, &mut fd)?;
     // what is no file of VFIO is what the kernel has said
     on_ours(fd, || Operation::KvmFile).filter(|answer| *answer == 0)
 }
 
 /// Copies from an address that may be none; none when it is.
-fn copied<T: Copy>(from: usize, to: &mut T) -> Option<()> {
-    let size = size_of::<T>();
-    let local = libc::iovec { iov_base: (&raw mut *to).cast(), iov_len: size };
-    let remote = libc::iovec { iov_base: from as *mut c_void, iov_len: size };
-    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
-    let (local, remote) = ((&raw const local) as usize, (&raw const remote) as usize);
-    // SAFETY: it writes `size` bytes to `to`, of a type of plain numbers, and checks the other address.
-    let got = unsafe { sys::raw(libc::SYS_process_vm_readv, [pid, local, 1, remote, 1, 0]) };
-    (got == size as Raw).then_some(())
+fn copied<T: FromBytes + IntoBytes>(from: u64, to: &mut T) -> Option<()> {
+    (read_memory(from, to.as_mut_bytes()) == size_of::<T>()).then_some(())
 }
 
 fn plain(va: usize, count: usize) -> Buffer {

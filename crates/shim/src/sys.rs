@@ -115,6 +115,31 @@ pub(crate) unsafe fn text<'a>(name: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
+/// Reads memory of this process, wherever it is; how many bytes there were.
+///
+/// By the kernel, which stops where memory ends.
+pub(crate) fn read_memory(at: u64, to: &mut [u8]) -> usize {
+    // SAFETY: the call only writes these bytes.
+    unsafe { transfer(libc::SYS_process_vm_readv, to.as_mut_ptr() as usize, at, to.len()) }
+}
+
+/// `process_vm_readv(2)` or `process_vm_writev(2)` on this process; how many bytes were copied.
+///
+/// # Safety
+/// What is `ours` must be good for what the call does with it. The other side is the kernel's to judge.
+pub(crate) unsafe fn transfer(call: i64, ours: usize, theirs: u64, length: usize) -> usize {
+    // a page at a time, since what is not there is told for each of them
+    let first = length.min(0x1000 - (theirs % 0x1000) as usize);
+    let local = [ours, length];
+    let second = theirs.wrapping_add(first as u64) as usize;
+    let remote = [theirs as usize, first, second, length - first];
+    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
+    let arguments = [pid, local.as_ptr() as usize, 1, remote.as_ptr() as usize, 2, 0];
+    // SAFETY: both lists are of addresses and lengths; the caller vouches for the local one.
+    let done = unsafe { raw(call, arguments) };
+    usize::try_from(done).unwrap_or(0)
+}
+
 /// Blocks every signal in this thread; what was blocked before.
 pub(crate) fn block_signals() -> u64 {
     change_mask(libc::SIG_BLOCK, Some(u64::MAX)).unwrap_or(0)

@@ -74,7 +74,7 @@ impl Caller for Remote<'_> {
         let file = self.shared.files.behind(&self.descriptor(fd)?)?;
         match &file.kind {
             Kind::Engine(file) => Some(file.clone()),
-            Kind::FailNth(..) | Kind::VirtualFunctions(_) => None,
+            Kind::FailNth(..) | Kind::VirtualFunctions(..) => None,
         }
     }
 

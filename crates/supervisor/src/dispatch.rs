@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use engine::File;
 use mem::process::Process;
 use mem::{AddressSpace, SharedFile};
+use parking_lot::Mutex;
 use profile::machine::Bdf;
 use rustix::fs::{Mode, OFlags};
 use uapi::Errno;
@@ -14,12 +15,14 @@ use wire::message::{Answer, Buffer, Node, Operation, Request, TRAPPED, Task as N
 
 use crate::caller::Remote;
 use crate::failnth::{self, Thread};
-use crate::files::{Kind, OpenFile};
+use crate::files::Kind;
 use crate::server::{Shared, answer, refused};
 use crate::status;
 
 /// The longest array of `struct iovec` (`UIO_MAXIOV`).
 const IOV_MAX: u64 = 1024;
+/// Where addresses of programs end that ask for no higher ones (`DEFAULT_MAP_WINDOW`).
+const ADDRESSES: u64 = 1 << 47;
 
 /// Another descriptor of a memory file, by which it cannot be written, nor mapped to be written.
 fn read_only(object: &SharedFile) -> rustix::io::Result<OwnedFd> {
@@ -61,8 +64,10 @@ impl Task<'_> {
         file.readiness.seen(self.process, request.fd);
         let answer = match &file.kind {
             Kind::Engine(engine) => self.on_engine(&mut caller, engine, operation),
-            Kind::FailNth(thread, _) => self.on_fail_nth(&file, *thread, operation),
-            Kind::VirtualFunctions(physical) => self.on_virtual_functions(*physical, operation),
+            Kind::FailNth(thread, position) => self.on_fail_nth(*thread, position, operation),
+            Kind::VirtualFunctions(physical, position) => {
+                self.on_virtual_functions(*physical, position, operation)
+            }
         };
         self.shared.files.settle();
         let accounts = self.space.accounts();
@@ -110,7 +115,7 @@ impl Task<'_> {
         let segment = (address >> 16) as u16;
         let physical = Bdf { segment, bus, device: rest >> 3, function: rest & 7 };
         self.shared.engine.virtual_functions(physical).ok_or(Errno::ENOENT)?;
-        caller.send(Kind::VirtualFunctions(physical)).map(drop)
+        caller.send(Kind::VirtualFunctions(physical, Mutex::default())).map(drop)
     }
 
     /// The charged copy of a process's `status`; the kernel's own where nobody is charged.
@@ -160,7 +165,11 @@ impl Task<'_> {
     ) -> Answer {
         let shared = flags & libc::MAP_TYPE.cast_unsigned() != libc::MAP_PRIVATE.cast_unsigned();
         let exec = prot & libc::PROT_EXEC.cast_unsigned() != 0;
-        let length = length.next_multiple_of(mem::PAGE_SIZE);
+        // do_mmap looks for room before the file is asked
+        let length = length.checked_next_multiple_of(mem::PAGE_SIZE);
+        let Some(length) = length.filter(|length| *length < ADDRESSES) else {
+            return refused(Errno::ENOMEM);
+        };
         let mapping = match file.mmap(offset, length, shared, exec) {
             Ok(mapping) => mapping,
             Err(refusal) => return refused(refusal.errno()),
@@ -220,20 +229,39 @@ impl Task<'_> {
         Answer::done(total)
     }
 
+    /// Reads the text of a file that has a position, from there or from `at`.
+    fn read_text(
+        &self,
+        text: &str,
+        position: &Mutex<u64>,
+        (va, count): (u64, u64),
+        at: Option<u64>,
+    ) -> Answer {
+        let mut position = position.lock();
+        let start = (at.unwrap_or(*position) as usize).min(text.len());
+        let end = text.len().min(start.saturating_add(count as usize));
+        if self.space.write(va, &text.as_bytes()[start..end]).is_err() {
+            return refused(Errno::EFAULT);
+        }
+        if at.is_none() {
+            *position = end as u64;
+        }
+        Answer::done((end - start) as i64)
+    }
+
     /// `sriov_numvfs_show` and `sriov_numvfs_store`, as a file of sysfs calls them: in one piece.
-    fn on_virtual_functions(&self, physical: Bdf, operation: Operation) -> Answer {
+    fn on_virtual_functions(
+        &self,
+        physical: Bdf,
+        position: &Mutex<u64>,
+        operation: Operation,
+    ) -> Answer {
         match operation {
             Operation::Read { buffer: Buffer::Plain { va, count }, at } => {
                 let number = self.shared.engine.virtual_functions(physical).unwrap_or(0);
-                let text = format!("{number}\n");
-                let start = text.len().min(at.unwrap_or(0) as usize);
-                let end = text.len().min(start.saturating_add(count as usize));
-                match self.space.write(va, &text.as_bytes()[start..end]) {
-                    Ok(()) => Answer::done((end - start) as i64),
-                    Err(_) => refused(Errno::EFAULT),
-                }
+                self.read_text(&format!("{number}\n"), position, (va, count), at)
             }
-            Operation::Write { buffer: Buffer::Plain { va, count }, .. } => {
+            Operation::Write { buffer: Buffer::Plain { va, count }, at } => {
                 let mut text = [0; 16];
                 let length = (count as usize).min(text.len());
                 if self.space.read(va, &mut text[..length]).is_err() {
@@ -242,31 +270,25 @@ impl Task<'_> {
                 let number =
                     failnth::parse(&text[..length]).ok().and_then(|it| u16::try_from(it).ok());
                 let Some(number) = number else { return refused(Errno::EINVAL) };
-                match self.shared.set_virtual_functions(physical, number) {
-                    Ok(()) => Answer::done(count as i64),
-                    Err(errno) => refused(errno),
+                if let Err(errno) = self.shared.set_virtual_functions(physical, number) {
+                    return refused(errno);
                 }
+                if at.is_none() {
+                    let mut position = position.lock();
+                    *position = position.saturating_add(count);
+                }
+                Answer::done(count as i64)
             }
             Operation::Ioctl { .. } => refused(Errno::ENOTTY),
             _ => refused(Errno::EINVAL),
         }
     }
 
-    fn on_fail_nth(&self, file: &OpenFile, thread: Thread, operation: Operation) -> Answer {
-        let Kind::FailNth(_, position) = &file.kind else { return Answer::not_ours() };
+    fn on_fail_nth(&self, thread: Thread, position: &Mutex<u64>, operation: Operation) -> Answer {
         match operation {
             Operation::Read { buffer: Buffer::Plain { va, count }, at } => {
                 let text = format!("{}\n", self.shared.failnth.left(thread));
-                let mut position = position.lock();
-                let start = (at.unwrap_or(*position) as usize).min(text.len());
-                let end = text.len().min(start.saturating_add(count as usize));
-                if self.space.write(va, &text.as_bytes()[start..end]).is_err() {
-                    return refused(Errno::EFAULT);
-                }
-                if at.is_none() {
-                    *position = end as u64;
-                }
-                Answer::done((end - start) as i64)
+                self.read_text(&text, position, (va, count), at)
             }
             Operation::Write { buffer: Buffer::Plain { va, count }, .. } => {
                 let mut text = [0; 16];

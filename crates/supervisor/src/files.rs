@@ -28,8 +28,8 @@ pub(crate) enum Kind {
     Engine(File),
     /// `fail-nth` of a thread, and the position in it.
     FailNth(Thread, Mutex<u64>),
-    /// `sriov_numvfs` of a PCI function.
-    VirtualFunctions(Bdf),
+    /// `sriov_numvfs` of a PCI function, and the position in it.
+    VirtualFunctions(Bdf, Mutex<u64>),
 }
 
 /// An open file.
@@ -83,7 +83,7 @@ impl Files {
         let ours = Arc::new(ours);
         let idle = match &kind {
             Kind::Engine(file) => file.idle_readiness(),
-            Kind::FailNth(..) | Kind::VirtualFunctions(_) => (true, true),
+            Kind::FailNth(..) | Kind::VirtualFunctions(..) => (true, true),
         };
         let readiness =
             Arc::new(Readiness::new(Arc::clone(&ours), &theirs, idle, Arc::clone(&self.unsettled)));
@@ -157,7 +157,7 @@ impl Files {
             .iter()
             .filter_map(|file| match &file.kind {
                 Kind::Engine(file) => Some(file.describe()),
-                Kind::FailNth(..) | Kind::VirtualFunctions(_) => None,
+                Kind::FailNth(..) | Kind::VirtualFunctions(..) => None,
             })
             .collect();
         lines.sort();

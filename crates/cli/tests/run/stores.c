@@ -329,6 +329,11 @@ static void jump(int number)
     siglongjmp(back, number);
 }
 
+static void leave_it(int number)
+{
+    (void)number;
+}
+
 static void handlers(void)
 {
     struct sigaction action = { 0 }, old;
@@ -398,6 +403,25 @@ static void handlers(void)
     raise(SIGSEGV);
     *word(4) = 6;
     CHECK(*word(4) == 6);
+    /* sent to a program that waits, which goes on waiting or does not */
+    int ends[2];
+    char byte;
+    CHECK(pipe(ends) == 0);
+    for (int restarts = 0; restarts < 2; restarts++) {
+        struct sigaction waits = { .sa_handler = leave_it, .sa_flags = restarts ? SA_RESTART : 0 };
+        CHECK(sigaction(SIGSEGV, &waits, NULL) == 0);
+        pid_t child = fork();
+        if (child == 0) {
+            usleep(200000);
+            kill(getppid(), SIGSEGV);
+            usleep(200000);
+            _exit(write(ends[1], "x", 1) != 1);
+        }
+        ssize_t got = read(ends[0], &byte, 1);
+        CHECK(restarts ? got == 1 : got == -1 && errno == EINTR);
+        CHECK(restarts || read(ends[0], &byte, 1) == 1);
+        CHECK(waitpid(child, NULL, 0) == child);
+    }
     /* SIGILL */
     CHECK(signal(SIGILL, jump) == SIG_DFL);
     for (volatile int round = 0; round < 10; round++)
@@ -418,6 +442,49 @@ static void *blocked_thread(void *argument)
     (void)argument;
     *word(12) = 12;
     return NULL;
+}
+
+static void fault_in_handler(int number)
+{
+    int code;
+    (void)number;
+    CHECK(faults((void *)8, &code) == 1 && code == SEGV_MAPERR);
+}
+
+/* Every signal but those of faults blocked, as programs do that catch faults: they are caught. */
+static void all_but_faults(void)
+{
+    sigset_t most, before;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    struct sigaction action = { 0 }, old;
+    int code;
+    catch_faults();
+    sigfillset(&most);
+    sigdelset(&most, SIGSEGV);
+    sigdelset(&most, SIGILL);
+    CHECK(sigprocmask(SIG_SETMASK, &most, &before) == 0);
+    CHECK(sigprocmask(SIG_BLOCK, &most, NULL) == 0);
+    CHECK(faults((void *)8, &code) == 1 && code == SEGV_MAPERR);
+    *word(13) = 13;
+    CHECK(sigprocmask(SIG_SETMASK, &before, &most) == 0);
+    CHECK(sigismember(&most, SIGSEGV) == 0 && sigismember(&most, SIGUSR1) == 1);
+    action.sa_handler = fault_in_handler;
+    sigfillset(&action.sa_mask);
+    sigdelset(&action.sa_mask, SIGSEGV);
+    CHECK(sigaction(SIGUSR2, &action, NULL) == 0);
+    raise(SIGUSR2);
+    /* nobody blocks those two */
+    sigfillset(&action.sa_mask);
+    action.sa_handler = SIG_DFL;
+    CHECK(sigaction(SIGSEGV, &action, NULL) == 0 && sigaction(SIGSEGV, NULL, &old) == 0);
+    CHECK(!sigismember(&old.sa_mask, SIGKILL) && !sigismember(&old.sa_mask, SIGSTOP) && sigismember(&old.sa_mask, SIGUSR1));
+    /* a thread that begins with every signal blocked */
+    sigfillset(&most);
+    CHECK(pthread_attr_init(&attributes) == 0 && pthread_attr_setsigmask_np(&attributes, &most) == 0);
+    *word(12) = 0;
+    CHECK(pthread_create(&thread, &attributes, blocked_thread, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(*word(12) == 12);
 }
 
 /* Signals blocked, as programs do for their threads and handlers. */
@@ -448,6 +515,7 @@ static void masks(void)
     struct sigaction old;
     CHECK(sigaction(SIGUSR1, NULL, &old) == 0);
     CHECK(old.sa_handler == store_in_handler && sigismember(&old.sa_mask, SIGSEGV) == 1);
+    all_but_faults();
     puts("masks");
 }
 
@@ -576,6 +644,22 @@ static void unmap(void)
     CHECK(again == (void *)(room + 0x1000));
     again[6] = 6;
     CHECK(moved[6] == 6);
+    /* two beside each other, of three that are cut to two, and moved, where the kernel lets them be */
+    uint8_t *three = room + 0x4000;
+    for (int page = 0; page < 3; page++)
+        CHECK(mmap(three + page * 0x1000, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, device, SCRIPT + (page - 1) * 0x1000) != MAP_FAILED);
+    CHECK(mremap(three, 0x3000, 0x2000, 0) == three);
+    again = (void *)(three + 0x1000);
+    CHECK(faults(again + 7, &code) == 0 && again[7] == 0x77 && moved[7] == 0x77);
+    CHECK(faults((void *)(three + 0x2000), &code) == 1 && code == SEGV_MAPERR);
+    CHECK(faults((void *)(three + 0x20), &code) == 0);
+    if (mremap(three, 0x2000, 0x2000, MREMAP_MAYMOVE | MREMAP_FIXED, room + 0x8000) != MAP_FAILED) {
+        CHECK(faults((void *)again, &code) == 1 && code == SEGV_MAPERR);
+        again = (void *)(room + 0x9000);
+    }
+    again[7] = 8;
+    CHECK(moved[7] == 8);
+    again = (void *)(room + 0x1000);
     /* ordinary memory in its place */
     CHECK(mmap(room + 0x1000, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS, -1, 0) == again);
     again[6] = 9;
@@ -588,6 +672,12 @@ static void unmap(void)
     volatile uint32_t *first = mmap(NULL, 0x1000, PROT_READ, MAP_SHARED, device, 0);
     CHECK(first[0] == 0x74616d64);
     CHECK(faults(first, &code) == 1 && code == SEGV_ACCERR);
+    /* more than there is room for */
+    for (int index = 0; index < 3; index++) {
+        size_t length[] = { SIZE_MAX, SIZE_MAX & ~0xfffull, 1ull << 62 };
+        CHECK(mmap(NULL, length[index], PROT_READ, MAP_SHARED, device, 0) == MAP_FAILED && errno == ENOMEM);
+    }
+    CHECK(mmap(NULL, 0, PROT_READ, MAP_SHARED, device, 0) == MAP_FAILED && errno == EINVAL);
     puts("unmap");
 }
 
@@ -606,6 +696,22 @@ static void closed(void)
             close(fd);
     *word(1) = 9;
     CHECK(*word(1) == 9);
+    /* nothing takes its place: what kept it open is not left behind */
+    for (int fd = 3; fd < 4096; fd++)
+        if (fd != other)
+            CHECK(dup2(-1, fd) == -1 && errno == EBADF && dup3(-1, fd, 0) == -1);
+    *word(1) = 12;
+    CHECK(*word(1) == 12);
+    /* a child takes every number, and its parent's are as they were */
+    pid_t child = vfork();
+    if (child == 0) {
+        for (int fd = 900; fd < 1100; fd++)
+            dup2(0, fd);
+        _exit(0);
+    }
+    CHECK(waitpid(child, NULL, 0) == child);
+    *word(1) = 13;
+    CHECK(*word(1) == 13);
     CHECK(munmap((void *)(bar + 0x8000), 0x8000) == 0);
     *word(1) = 10;
     CHECK(*word(1) == 10);

@@ -1,7 +1,7 @@
 //! What a program sees of the machine: names, links and folders below `/sys` and `/dev/vfio`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -95,11 +95,18 @@ pub fn make_virtual_function() -> io::Result<()> {
         let file = fs::OpenOptions::new().write(true).open(&numvfs)?;
         io::Write::write(&mut &file, text.as_bytes())
     };
+    let read_and_written = || -> io::Result<_> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(&numvfs)?;
+        let mut text = String::new();
+        (&file).take(100).read_to_string(&mut text)?;
+        Ok(text)
+    };
     let pair = |first: &str, second: &str, third: &str| {
         (first.to_owned(), second.to_owned(), third.to_owned())
     };
     for _ in 0..2 {
         same("before", seen()?, pair("0000:6a:01.0", "vfio0", "0\n"))?;
+        same("it ends", read_and_written()?, "0\n".to_owned())?;
         same("none", set("0")?, 1)?;
         same("too many", set("2").map_err(|error| error.raw_os_error()), Err(Some(34)))?;
         same("nonsense", set("x").map_err(|error| error.raw_os_error()), Err(Some(22)))?;

@@ -64,7 +64,7 @@ unsafe fn action(number: c_int, new: *const libc::sigaction, old: *mut libc::sig
             handler: it.sa_sigaction,
             flags: it.sa_flags as u32 as u64 | SA_RESTORER,
             restorer: it.sa_restorer.map_or(0, |restorer| restorer as *const () as usize),
-            mask: bits(&it.sa_mask),
+            mask: bits(&it.sa_mask) & !mask::UNBLOCKABLE,
         })
     });
     if let Some(kept) = kept {

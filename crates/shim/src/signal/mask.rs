@@ -9,15 +9,19 @@ use crate::sys::{self, Next, Raw, failure, to_int};
 const SEGV: u64 = bit(libc::SIGSEGV);
 const ILL: u64 = bit(libc::SIGILL);
 
-/// Stands for a blocked `SIGSEGV`: a signal that nothing sends (`SIGSTKFLT`).
+/// Stands for a blocked `SIGSEGV`: a signal that nothing sends (`SIGSTKFLT`). It is never blocked for itself:
+/// programs block every signal but those of faults, and must not be taken to have blocked them.
 pub(crate) const PROXY: u64 = bit(libc::SIGSTKFLT);
+
+/// Signals that the kernel lets nobody block.
+pub(super) const UNBLOCKABLE: u64 = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
 
 /// Signals that libc has for itself: it lets nobody block them.
 const INTERNAL: u64 = bit(32) | bit(33);
 
 /// The mask that the kernel gets in the place of the program's.
 pub(crate) const fn to_kernel(mask: u64) -> u64 {
-    mask & !(SEGV | ILL) | to_proxy(mask)
+    mask & !(SEGV | ILL | PROXY) | to_proxy(mask)
 }
 
 /// The mask that the program is told.
@@ -31,13 +35,15 @@ static PPOLL: Next = Next::new(c"ppoll");
 static PPOLL_CHK: Next = Next::new(c"__ppoll_chk");
 static EPOLL_PWAIT: Next = Next::new(c"epoll_pwait");
 static EPOLL_PWAIT2: Next = Next::new(c"epoll_pwait2");
+static ATTR_SETSIGMASK: Next = Next::new(c"pthread_attr_setsigmask_np");
 static SIGPROCMASK: Next = Next::new(c"sigprocmask");
 static PTHREAD_SIGMASK: Next = Next::new(c"pthread_sigmask");
 
 /// Finds libc's own functions, before any signal handler may need them.
 pub(super) fn resolve() {
     let all = [&SIGSUSPEND, &PSELECT, &PPOLL, &PPOLL_CHK, &EPOLL_PWAIT, &EPOLL_PWAIT2];
-    for next in all.into_iter().chain([&SIGPROCMASK, &PTHREAD_SIGMASK]) {
+    let others = [&SIGPROCMASK, &PTHREAD_SIGMASK, &ATTR_SETSIGMASK];
+    for next in all.into_iter().chain(others) {
         next.address();
     }
 }
@@ -163,8 +169,8 @@ extern "C" fn siggetmask() -> c_int {
     as_number(libc::SIG_BLOCK, None)
 }
 
-/// Calls that wait with another mask; its place among the arguments is told.
-macro_rules! waits {
+/// Calls that wait, or start a thread, with another mask; its place among the arguments is told.
+macro_rules! masked {
     ($($hook:ident = $next:ident ($($argument:ident),*) with $mask:ident;)+) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $hook($($argument: usize),*) -> c_int {
@@ -182,11 +188,12 @@ macro_rules! waits {
     )+};
 }
 
-waits! {
+masked! {
     sigsuspend = SIGSUSPEND (mask) with mask;
     pselect = PSELECT (count, read, write, except, time, mask) with mask;
     ppoll = PPOLL (fds, count, time, mask) with mask;
     __ppoll_chk = PPOLL_CHK (fds, count, time, mask, room) with mask;
     epoll_pwait = EPOLL_PWAIT (epoll, events, count, time, mask) with mask;
     epoll_pwait2 = EPOLL_PWAIT2 (epoll, events, count, time, mask) with mask;
+    pthread_attr_setsigmask_np = ATTR_SETSIGMASK (attributes, mask) with mask;
 }

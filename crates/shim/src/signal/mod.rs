@@ -17,7 +17,9 @@
 //! kept (`siglongjmp`, contexts, threads, `fork`), and brings it back.
 //!
 //! *What it doesn't do*: masks and handlers that are set by raw system calls or in a context by hand; keep a
-//! blocked `SIGILL` from a program's handler.
+//! blocked `SIGILL` from a program's handler; stores of a thread that was sent a `SIGSEGV` while it has it
+//! blocked, until it takes it; a handler that is installed at the very moment at which another thread maps a
+//! device's memory first.
 
 mod action;
 pub(crate) mod mask;
@@ -160,12 +162,14 @@ unsafe extern "C" {
     fn softiommu_restore();
 }
 
-/// Our action in the place of the program's: on the same stack, with every signal blocked.
+/// Our action in the place of the program's: on the same stack, with every signal blocked. A call that is
+/// interrupted by a signal that is sent goes on as it would have.
 fn ours(of: &Action) -> Action {
-    let stack = if of.is_handler() && !of.has(libc::SA_ONSTACK) { 0 } else { libc::SA_ONSTACK };
+    let unless = |flag| if of.is_handler() && !of.has(flag) { 0 } else { flag };
+    let (stack, restart) = (unless(libc::SA_ONSTACK), unless(libc::SA_RESTART));
     Action {
         handler: HANDLER.load(Ordering::Relaxed),
-        flags: (libc::SA_SIGINFO | stack) as u32 as u64 | SA_RESTORER,
+        flags: (libc::SA_SIGINFO | stack | restart) as u32 as u64 | SA_RESTORER,
         restorer: softiommu_restore as *const () as usize,
         mask: u64::MAX,
     }
@@ -180,7 +184,8 @@ pub(crate) fn take(handler: Handler) -> bool {
     HANDLER.store(handler as *const () as usize, Ordering::Relaxed);
     for (number, kept) in TAKEN.into_iter().zip(&KEPT) {
         let Some(mut action) = Action::install(number, None) else { return false };
-        action.mask = mask::to_kernel(action.mask);
+        // installed through the hooks, or not
+        action.mask = mask::to_kernel(mask::to_program(action.mask));
         kept.set(&action);
     }
     IS_TAKEN.store(true, Ordering::Release);

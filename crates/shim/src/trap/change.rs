@@ -95,19 +95,23 @@ fn remap(at: usize, old: usize, new: usize, flags: c_int, to: usize) -> Raw {
             return failure(libc::EFAULT);
         }
     }
-    let moved = change.next_part(start, end_of(at, new));
     let result = native();
     if is_failure(result) {
         return result;
     }
-    let there = result as u64;
+    let (there, new_end) = (result as u64, end_of(at, new));
     if there != start {
-        change.remove(there, end_of(result as usize, new), moved.map_or(-1, |it| it.fd));
+        change.remove(there, end_of(result as usize, new), -1);
     }
-    if let Some(moved) = moved.filter(|_| is_trapped) {
-        change.cut(start, old_end);
-        let end = there + (moved.end - moved.start);
-        change.add(&Range { start: there, end, ..moved });
+    if is_trapped {
+        change.remove(new_end, old_end, -1);
+        while there != start
+            && let Some(part) = change.next_part(start, new_end)
+        {
+            change.cut(part.start, part.end);
+            let moved = |at: u64| there + (at - start);
+            change.add(&Range { start: moved(part.start), end: moved(part.end), ..part });
+        }
     }
     result
 }

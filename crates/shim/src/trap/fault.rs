@@ -19,7 +19,7 @@ use super::table::{self, Range};
 use crate::call::Call;
 use crate::run;
 use crate::signal::{self, Info};
-use crate::sys::{self, Raw};
+use crate::sys::{self, Raw, read_memory};
 
 static READY: AtomicBool = AtomicBool::new(false);
 
@@ -219,30 +219,10 @@ fn load_word(at: u64, size: usize) -> u64 {
     }
 }
 
-/// Reads memory of this process, wherever it is; how many bytes there were.
-///
-/// By the kernel, which stops where memory ends.
-fn read_memory(at: u64, to: &mut [u8]) -> usize {
-    transfer(libc::SYS_process_vm_readv, to.as_mut_ptr() as usize, at, to.len())
-}
-
 /// Writes memory of this process, wherever it is; how many bytes were written.
 fn write_memory(at: u64, from: &[u8]) -> usize {
-    transfer(libc::SYS_process_vm_writev, from.as_ptr() as usize, at, from.len())
-}
-
-fn transfer(call: i64, ours: usize, theirs: u64, length: usize) -> usize {
-    // a page at a time, since what is not there is told for each of them
-    let first = length.min(0x1000 - (theirs % 0x1000) as usize);
-    let local = [ours, length];
-    let second = theirs.wrapping_add(first as u64) as usize;
-    let remote = [theirs as usize, first, second, length - first];
-    let pid = rustix::process::getpid().as_raw_nonzero().get() as usize;
-    let arguments = [pid, local.as_ptr() as usize, 1, remote.as_ptr() as usize, 2, 0];
-    // SAFETY: both lists are of addresses and lengths; the local one is ours, the other is the kernel's to
-    // judge.
-    let done = unsafe { sys::raw(call, arguments) };
-    usize::try_from(done).unwrap_or(0)
+    // SAFETY: the call only reads these bytes.
+    unsafe { sys::transfer(libc::SYS_process_vm_writev, from.as_ptr() as usize, at, from.len()) }
 }
 
 /// Tells once what could not be made.
