@@ -32,6 +32,15 @@ use crate::hw::Hardware;
 use crate::interrupts::tell;
 use crate::{Interrupts, Model, Vectors};
 
+/// What a function was opened by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// Its character device.
+    Device,
+    /// Its group.
+    Group,
+}
+
 /// What the machine makes of a function's interrupts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Platform {

@@ -187,6 +187,29 @@ fn calls_on_a_device() {
     }
 }
 
+/// A bus reset names groups, where a character device names none; no bus here can be reset.
+#[test]
+fn bus_resets() {
+    type Expected<'a> = &'a [(&'static str, Answer)];
+    #[rustfmt::skip] // one call, one line
+    let rows: [(_, _, Expected<'_>); 4] = [
+        ("no group",   [12, 0, 0], &[("6.2", NODEV), ("6.6-", INVAL)]),
+        ("a group",    [12, 0, 1], &[("6.2-", NODEV)]),
+        ("with flags", [12, 1, 1], &[("6.2-", INVAL)]),
+        ("too short",  [11, 0, 1], &[("6.2-", INVAL)]),
+    ];
+    let mut table = Table::default();
+    for (what, words, expected) in rows {
+        table.each(what, expected, |kernel| {
+            let mut legacy = start(kernel);
+            legacy.put(legacy.group, legacy.host.fd).unwrap();
+            let fd = legacy.device(FIRST).unwrap();
+            let at = legacy.host.client.scratch(&words.map(u32::to_ne_bytes).concat());
+            legacy.call(fd, VFIO_DEVICE_PCI_HOT_RESET, at).map(drop)
+        });
+    }
+}
+
 /// What is held by what, and by what not.
 #[test]
 fn lifetimes() {
