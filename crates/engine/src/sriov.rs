@@ -35,8 +35,12 @@ pub(crate) fn virtual_address(physical: Bdf, number: u16) -> Option<Bdf> {
 pub(crate) struct Sriov {
     /// By address: the physical function's, and the number there.
     owners: BTreeMap<Bdf, (Bdf, u16)>,
-    counts: Mutex<BTreeMap<Bdf, u16>>,
+    /// Locked after a group and the owners, before a context.
+    counts: Mutex<Counts>,
 }
+
+/// How many virtual functions each physical one has.
+type Counts = BTreeMap<Bdf, u16>;
 
 impl Sriov {
     /// Gives a machine all the virtual functions that it may have, each in a group of its own. None takes the
@@ -67,16 +71,33 @@ impl Sriov {
         self.owners.get(&address).map(|(physical, _)| *physical)
     }
 
-    fn is_present(&self, address: Bdf) -> bool {
+    /// Whether there is a function while physical ones have so many virtual ones.
+    fn is_among(&self, counts: &Counts, address: Bdf) -> bool {
         let Some((physical, number)) = self.owners.get(&address) else { return true };
-        self.counts.lock().get(physical).is_some_and(|count| number < count)
+        counts.get(physical).is_some_and(|count| number < count)
     }
 }
 
 impl Engine {
     /// Whether a function can be seen: a virtual one only while its physical one has it.
     pub(crate) fn is_present(&self, address: Bdf) -> bool {
-        self.sriov.is_present(address)
+        self.sriov.is_among(&self.sriov.counts.lock(), address)
+    }
+
+    /// A program gets a function ([`Function::enable`]), and does something before: it is not taken away
+    /// meanwhile. Refused where it was, while the program had its files open.
+    pub(crate) fn enable<T>(
+        &self,
+        function: &Function,
+        before: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let counts = self.sriov.counts.lock();
+        if !self.sriov.is_among(&counts, function.facts.address) {
+            return Err(Refusal::NoDevice { what: "the virtual function was taken away" });
+        }
+        let done = before()?;
+        function.enable();
+        Ok(done)
     }
 
     /// How many virtual functions a physical one has; none where it cannot have any.

@@ -32,7 +32,7 @@ use zerocopy::FromBytes;
 use crate::context::Context;
 use crate::device::NO_PASID;
 use crate::file::{Kind, Mapping};
-use crate::function::{Function, Way};
+use crate::function::{Function, Opener, Way};
 use crate::objects::ObjectId;
 use crate::state::PtMode;
 use crate::task::{Task, load_argument, load_struct};
@@ -128,7 +128,8 @@ impl VfioFile {
     /// `vfio_device_fops_unl_ioctl`
     pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
         if self.group.is_some() && cmd != VFIO_DEVICE_BIND_IOMMUFD {
-            return self.function().ioctl(&mut self.engine.task(caller), cmd, arg);
+            let task = &mut self.engine.task(caller);
+            return self.function().ioctl(task, Opener::Group, cmd, arg);
         }
         let mut bound = self.bound.lock();
         if cmd == VFIO_DEVICE_BIND_IOMMUFD {
@@ -140,7 +141,7 @@ impl VfioFile {
         match cmd {
             VFIO_DEVICE_ATTACH_IOMMUFD_PT => bound.attach(&mut task, arg).map(|()| 0),
             VFIO_DEVICE_DETACH_IOMMUFD_PT => bound.detach(&task, arg).map(|()| 0),
-            _ => self.function().ioctl(&mut task, cmd, arg),
+            _ => self.function().ioctl(&mut task, Opener::Device, cmd, arg),
         }
     }
 

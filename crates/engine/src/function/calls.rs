@@ -4,13 +4,19 @@
 use uapi::vfio::*;
 use zerocopy::IntoBytes;
 
-use super::Function;
+use super::{Function, Opener};
 use crate::Refusal;
 use crate::task::{Task, load_argument};
 
 impl Function {
     /// `vfio_pci_core_ioctl`, and what `vfio_device_fops_unl_ioctl` does itself.
-    pub fn ioctl(&self, task: &mut Task<'_>, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+    pub fn ioctl(
+        &self,
+        task: &mut Task<'_>,
+        opener: Opener,
+        cmd: u32,
+        arg: u64,
+    ) -> Result<i64, Refusal> {
         // vfio_device_pm_runtime_get
         self.rouse();
         match cmd {
@@ -24,7 +30,7 @@ impl Function {
             }
             VFIO_DEVICE_FEATURE => self.feature(task, arg).map(|()| 0),
             VFIO_DEVICE_GET_PCI_HOT_RESET_INFO => self.hot_reset_info(task, arg).map(|()| 0),
-            VFIO_DEVICE_PCI_HOT_RESET => self.hot_reset(task, arg).map(|()| 0),
+            VFIO_DEVICE_PCI_HOT_RESET => self.hot_reset(task, opener, arg).map(|()| 0),
             VFIO_DEVICE_IOEVENTFD => self.ioeventfd(task, arg).map(|()| 0),
             _ => Err(Refusal::UnknownCommand { cmd }),
         }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use profile::Quirk;
 use uapi::vfio::*;
 
-use super::Function;
 use super::irqs::eventfd;
+use super::{Function, Opener};
 use crate::task::{Task, load_argument};
 use crate::{Refusal, Trigger};
 
@@ -178,14 +178,22 @@ impl Function {
     }
 
     /// `vfio_pci_ioctl_pci_hot_reset`
-    pub(super) fn hot_reset(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
+    pub(super) fn hot_reset(
+        &self,
+        task: &Task<'_>,
+        opener: Opener,
+        arg: u64,
+    ) -> Result<(), Refusal> {
         const HEAD: usize = size_of::<vfio_pci_hot_reset>();
         let reset: vfio_pci_hot_reset = load_argument(&**task.memory(), arg, HEAD, HEAD)?;
         if reset.flags != 0 {
             return Err(invalid(reset.flags, "unknown flags"));
         }
-        if reset.count != 0 {
-            let (value, rule) = (reset.count.into(), "must be 0 where an iommufd has the device");
+        // a kernel without character devices looks at the bus first
+        let names_groups = reset.count != 0;
+        if task.has(Quirk::VfioCdev) && names_groups != (opener == Opener::Group) {
+            let rule = "groups are named by who opened the device through one, and only then";
+            let value = reset.count.into();
             return Err(Refusal::Invalid { field: "count", value, rule });
         }
         Err(NO_BUS_RESET)

@@ -13,7 +13,7 @@ use uapi::Errno;
 use uapi::vfio::*;
 
 use super::Function;
-use crate::interrupts::{Kind, Messages, State, tell};
+use crate::interrupts::{Kind, Messages, State};
 use crate::task::{Task, load_argument};
 use crate::{Refusal, Trigger};
 
@@ -71,28 +71,13 @@ impl Function {
         const HEAD: usize = size_of::<vfio_irq_set>();
         let set: vfio_irq_set = load_argument(&**task.memory(), arg, HEAD, 0)?;
         let data = self.irq_data(task, arg, &set)?;
-        let mut irqs = self.interrupts.state();
-        let (index, action) = (set.index, set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK);
         let mut change = Change { function: self, task, set, data, told: Vec::new() };
-        // vfio_pci_set_irqs_ioctl
-        let done = match (index, action) {
-            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK) => change.mask_pin(&mut irqs),
-            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK) => change.unmask_pin(&mut irqs),
-            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => change.trigger_pin(&mut irqs),
-            (VFIO_PCI_MSI_IRQ_INDEX | VFIO_PCI_MSIX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
-                change.trigger_messages(&mut irqs)
-            }
-            (VFIO_PCI_ERR_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
-                change.trigger_single(&mut irqs.error)
-            }
-            (VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
-                change.trigger_single(&mut irqs.request)
-            }
-            _ => Err(Refusal::NotOffered { what: "action on interrupts", value: action.into() }),
-        };
-        let told = change.told;
-        drop(irqs);
-        tell(told);
+        let mut done = Ok(0);
+        self.interrupts.change(|irqs| {
+            done = change.run(irqs);
+            change.told
+        });
+        self.interrupts.settle();
         done
     }
 
@@ -158,6 +143,26 @@ struct Change<'a, 'b> {
 type Done = Result<i64, Refusal>;
 
 impl Change<'_, '_> {
+    /// `vfio_pci_set_irqs_ioctl`
+    fn run(&mut self, irqs: &mut State) -> Done {
+        let (index, action) = (self.set.index, self.set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK);
+        match (index, action) {
+            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_MASK) => self.mask_pin(irqs),
+            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK) => self.unmask_pin(irqs),
+            (VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => self.trigger_pin(irqs),
+            (VFIO_PCI_MSI_IRQ_INDEX | VFIO_PCI_MSIX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
+                self.trigger_messages(irqs)
+            }
+            (VFIO_PCI_ERR_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
+                self.trigger_single(&mut irqs.error)
+            }
+            (VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
+                self.trigger_single(&mut irqs.request)
+            }
+            _ => Err(Refusal::NotOffered { what: "action on interrupts", value: action.into() }),
+        }
+    }
+
     /// What asks for the only interrupt of its kind.
     fn is_for_pin(&self, state: &State) -> Result<(), Refusal> {
         match (&state.kind, self.set.start, self.set.count) {

@@ -29,8 +29,16 @@ pub(crate) use transfer::Way;
 
 use crate::dma::Requester;
 use crate::hw::Hardware;
-use crate::interrupts::tell;
 use crate::{Interrupts, Model, Vectors};
+
+/// What a function was opened by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// Its character device.
+    Device,
+    /// Its group.
+    Group,
+}
 
 /// What the machine makes of a function's interrupts.
 #[derive(Clone, Copy, Debug)]
@@ -160,17 +168,15 @@ impl Function {
     /// Tells the device what a change of configuration space has turned on or off.
     fn switched(&self, before: Switches, config: &Config) {
         let after = Switches::of(config);
-        let mut told = Vec::new();
         if before.master != after.master {
             if let Some(model) = self.model.get() {
                 model.set_bus_master(after.master);
             }
-            told = self.interrupts.state().set_master(after.master);
+            self.interrupts.change(|state| state.set_master(after.master));
         }
         if before.pin_off != after.pin_off {
-            told.extend(self.interrupts.state().set_pin_disabled(after.pin_off));
+            self.interrupts.change(|state| state.set_pin_disabled(after.pin_off));
         }
-        tell(told);
     }
 }
 

@@ -42,6 +42,20 @@ struct Reach {
     table: Range<u64>,
 }
 
+impl Reach {
+    /// Whether no part of it is the table of MSI-X.
+    fn misses_table(&self) -> bool {
+        let Range { start, end } = self.table;
+        self.place.offset + self.count <= start || self.place.offset >= end
+    }
+
+    /// Whether it is a line that can be stored at once.
+    fn is_line(&self) -> bool {
+        let line = WHOLE_LINE as u64;
+        self.count == line && self.place.offset.is_multiple_of(line) && self.misses_table()
+    }
+}
+
 /// What an access meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meets {
@@ -99,18 +113,19 @@ impl Function {
         Ok(reach.count)
     }
 
-    /// A store of a program to a BAR that it has mapped. One of 64 bytes reaches the device as it is, others
-    /// in accesses.
+    /// A store of a program to a BAR that it has mapped. A line of 64 bytes reaches the device as it is, others
+    /// in accesses, and so does a line with a part of the table of MSI-X.
     pub fn store_mapped(&self, position: u64, bytes: &[u8]) -> Result<(), Refusal> {
         let reach = self.reach_mapped(position, bytes.len() as u64)?;
         let Place { region, offset } = reach.place;
-        let is_line = bytes.len() == WHOLE_LINE && offset.is_multiple_of(WHOLE_LINE as u64);
+        if reach.is_line() {
+            return self.store(region, offset, bytes);
+        }
         let mut start = 0;
         while start < bytes.len() {
             let at = offset + start as u64;
-            let (mut length, meets) = self.access(&reach, Way::Write, at, bytes.len() - start);
+            let (length, meets) = self.access(&reach, Way::Write, at, bytes.len() - start);
             if meets == Meets::Region {
-                length = if is_line { WHOLE_LINE } else { length };
                 self.store(region, at, &bytes[start..start + length])?;
             }
             start += length;
@@ -122,10 +137,8 @@ impl Function {
     pub fn enqueue(&self, position: u64, command: &[u8; WHOLE_LINE]) -> Result<bool, Refusal> {
         let reach = self.reach_mapped(position, WHOLE_LINE as u64)?;
         let Place { region, offset } = reach.place;
-        let is_line = offset.is_multiple_of(WHOLE_LINE as u64);
-        let (_, meets) = self.access(&reach, Way::Write, offset, WHOLE_LINE);
         let model = self.model()?;
-        Ok(is_line && meets == Meets::Region && model.enqueue(region, offset, command))
+        Ok(reach.is_line() && model.enqueue(region, offset, command))
     }
 
     /// Where a store to a mapping goes: inside of a BAR, of a device that is awake.
@@ -144,11 +157,9 @@ impl Function {
     /// Whether so many bytes at a position are registers of a BAR, and not of the table of MSI-X.
     pub(super) fn is_whole_store(&self, position: u64, count: u64) -> bool {
         self.reach(position, count).is_ok_and(|reach| {
-            let Place { region, offset } = reach.place;
-            let Range { start, end } = reach.table;
-            region <= VFIO_PCI_BAR5_REGION_INDEX
+            reach.place.region <= VFIO_PCI_BAR5_REGION_INDEX
                 && reach.count == count
-                && (offset + count <= start || offset >= end)
+                && reach.misses_table()
         })
     }
 

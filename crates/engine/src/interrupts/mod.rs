@@ -19,15 +19,16 @@ mod state;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mem::EventFd;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 pub(crate) use state::{Kind, Messages, State};
 
 /// Told that an interrupt was raised (an `eventfd`).
 pub trait Trigger: Send + Sync + fmt::Debug {
-    /// Adds one to what was raised. It waits for nothing.
+    /// Adds one to what was raised. It waits for nothing: who changes what a program waits for waits for it.
     fn raise(&self);
 
     /// Lets the program raise: `told` is called each time, and what was raised is taken, until what is
@@ -57,14 +58,24 @@ impl Trigger for EventFd {
 /// The interrupts of a device, by their numbers. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupts {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Read by who is about to tell triggers, from before its look at the state; locked before that.
+    telling: RwLock<()>,
+}
+
+/// How long is waited for who tells a trigger. Only a program that fills its own counter at that moment has
+/// it take longer ([`EventFd::add_one`]), and loses what it loses.
+const SETTLED: Duration = Duration::from_secs(1);
 
 impl Interrupts {
     /// Raises an interrupt.
     pub fn raise(&self, vector: u32) {
-        let trigger = self.state().raise(vector);
-        tell(trigger);
+        self.change(|state| state.raise(vector));
     }
 
     /// What raised an interrupt is over: without other reasons the pin is no longer asserted. Messages are
@@ -76,33 +87,42 @@ impl Interrupts {
     /// Who is told of a message from now on; nobody where it is none. Programs say so by VFIO; this is for
     /// devices that are used without it.
     pub fn connect(&self, vector: u32, trigger: Option<Arc<dyn Trigger>>) {
-        let waiting = self.state().connect_alone(vector, trigger);
-        tell(waiting);
+        self.change(|state| state.connect_alone(vector, trigger));
     }
 
     /// Unmasks the pin, which may tell its program again.
     pub(crate) fn unmask_pin(&self) {
-        let trigger = self.state().unmask_pin();
-        tell(trigger);
+        self.change(State::unmask_pin);
     }
 
     /// What unmasks the pin, as long as there are interrupts.
     pub(crate) fn unmasker(&self) -> Told {
-        let state = Arc::downgrade(&self.state);
+        let shared = Arc::downgrade(&self.shared);
         Box::new(move || {
-            if let Some(state) = state.upgrade() {
-                Self { state }.unmask_pin();
+            if let Some(shared) = shared.upgrade() {
+                Self { shared }.unmask_pin();
             }
         })
     }
 
-    /// The state, to look at and to change; no trigger is told while it is locked.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    /// Changes the state, and tells the triggers that come of it when that is no longer locked.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T)
+    where
+        T: IntoIterator<Item = Arc<dyn Trigger>>,
+    {
+        let _telling = self.shared.telling.read_recursive();
+        let told = change(&mut self.state());
+        told.into_iter().for_each(|trigger| trigger.raise());
     }
-}
 
-/// Tells triggers, with nothing locked.
-pub(crate) fn tell(triggers: impl IntoIterator<Item = Arc<dyn Trigger>>) {
-    triggers.into_iter().for_each(|trigger| trigger.raise());
+    /// Returns when nobody is told any more of what was raised before: who waited until now has been
+    /// (`synchronize_irq`).
+    pub(crate) fn settle(&self) {
+        drop(self.shared.telling.try_write_for(SETTLED));
+    }
+
+    /// The state, to look at and to change where nobody is to be told.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock()
+    }
 }

@@ -85,7 +85,7 @@ impl Engine {
                 self.add_iommu(&mut tree, index, iommu);
             }
         }
-        modules::add(&mut tree, self.machine.devices.iter().any(|device| device.total_vfs > 0));
+        modules::add(&mut tree, &self.machine);
         for device in &self.machine.devices {
             let address = device.address;
             if !self.is_present(address) {

@@ -25,10 +25,10 @@ impl Engine {
         if !function.platform.isolated {
             return Err(Refusal::NotIsolated);
         }
-        owners.claim(index, function.facts.group, context)?;
-        let device = context.state.lock().add_device(function);
-        function.enable();
-        Ok(device)
+        self.enable(function, || {
+            owners.claim(index, function.facts.group, context)?;
+            Ok(context.state.lock().add_device(function))
+        })
     }
 
     /// Takes it away again, disabled and attached to nothing.

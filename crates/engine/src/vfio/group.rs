@@ -232,8 +232,7 @@ impl GroupFile {
                         return Err(Refusal::Unfit { rule });
                     }
                     Place::Container(_) => {
-                        self.engine.functions[index].enable();
-                        None
+                        self.engine.enable(&self.engine.functions[index], || Ok(None))?
                     }
                     Place::Iommufd(context) => {
                         Some((Arc::clone(context), self.bind(caller, index, context)?))

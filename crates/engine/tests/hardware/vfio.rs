@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use engine::{Caller, Cpus, Engine, Entry, Node};
 use mem::{Accounts, AddressSpace, Extent, Fault, MmId, PAGE_SIZE, SharedFile};
-use profile::Machine;
 use profile::machine::Container;
+use profile::{Kernel, Machine};
 use uapi::Errno;
 use uapi::iommufd::*;
 use uapi::vfio::*;
@@ -244,6 +244,29 @@ fn devices_without_nodes() {
     let expected = [("6.2", without.clone()), ("6.6-", with)];
     table.each("with nodes", &expected, |kernel| told(&spr().machine(), kernel));
     table.each("without", &[("6.2-", without)], |kernel| told(&nodeless(), kernel));
+}
+
+/// Modules tell what the machine lets programs do.
+#[test]
+fn parameters_of_modules() {
+    let flat = File::of("spr").set("iommu", "interrupt_remapping", "false").machine();
+    let mut risky = flat.clone();
+    risky.unsafe_interrupts = true;
+    let sriov = File::of("spr").set("device", "total_vfs", "2").machine();
+    #[rustfmt::skip] // one parameter, one line
+    let rows = [
+        ("iommufd/parameters/allow_unsafe_interrupts",          &flat,  "N\n"),
+        ("iommufd/parameters/allow_unsafe_interrupts",          &risky, "Y\n"),
+        ("vfio_iommu_type1/parameters/allow_unsafe_interrupts", &flat,  "N\n"),
+        ("vfio_iommu_type1/parameters/allow_unsafe_interrupts", &risky, "Y\n"),
+        ("vfio_pci/parameters/enable_sriov",                    &flat,  "N\n"),
+        ("vfio_pci/parameters/enable_sriov",                    &sriov, "Y\n"),
+    ];
+    for (file, machine, expected) in rows {
+        let tree = Engine::new(machine, Kernel::newest()).sysfs(&Cpus::new("0"));
+        let text = Entry::Text(expected.to_owned());
+        assert_eq!(tree.get(&format!("module/{file}")), Some(&text), "{file}");
+    }
 }
 
 /// Nothing but binding can be done before it.

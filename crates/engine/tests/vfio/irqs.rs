@@ -1,8 +1,11 @@
 //! Interrupts (`drivers/vfio/pci/vfio_pci_intrs.c`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use engine::{Interrupts, Msix, Vectors};
+use engine::{Interrupts, Msix, Trigger, Vectors};
 use mem::AddressSpace;
 use profile::{Kernel, Machine};
 use uapi::Errno;
@@ -476,6 +479,47 @@ fn errors_of_an_old_bus() {
         let (done, _) = waiter.bench.call(VFIO_DEVICE_GET_IRQ_INFO, &[16, 0, ERR, 0], 16);
         assert_eq!(done, info, "{kernel}");
         assert_eq!(waiter.set(EVENT | TRIGGER, ERR, 0, &[A]), set, "{kernel}");
+    }
+}
+
+/// An eventfd that takes its time.
+#[derive(Debug, Default)]
+struct Slow {
+    begun: AtomicBool,
+    done: AtomicBool,
+}
+
+impl Trigger for Slow {
+    fn raise(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(100));
+        self.done.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Who waited before a call is told before it returns, or not at all (`free_irq`): a program that looks at
+/// its old eventfd once more misses nothing.
+#[test]
+fn nobody_is_told_late() {
+    #[rustfmt::skip] // one call, one line
+    let rows: &[(&str, u32, &[i32])] = &[
+        ("another waits",  EVENT | TRIGGER, &[B]),
+        ("nobody waits",   EVENT | TRIGGER, &[-1]),
+        ("all is off",     NONE | TRIGGER,  &[]),
+    ];
+    for (what, flags, data) in rows {
+        let mut waiter = Waiter::new();
+        waiter.set(EVENT | TRIGGER, MSIX, 0, &[A]).unwrap();
+        let slow = Arc::new(Slow::default());
+        waiter.irqs.connect(0, Some(Arc::clone(&slow) as _));
+        let device = waiter.irqs.clone();
+        let raises = thread::spawn(move || device.raise(0));
+        while !slow.begun.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        assert_eq!(waiter.set(*flags, MSIX, 0, data), OK, "{what}");
+        assert!(slow.done.load(Ordering::SeqCst), "{what}");
+        raises.join().unwrap();
     }
 }
 

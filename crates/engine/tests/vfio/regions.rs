@@ -272,12 +272,38 @@ fn stores() {
         ("configuration",       CONFIG,  4,  Err(Errno::EINVAL),  vec![]),
         ("nowhere",             1 << 40, 4,  Err(Errno::EINVAL),  vec![]),
     ];
-    for (what, at, length, answer, seen) in rows {
-        let bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
-        let file = bench.host.client.open_file(bench.host.cards[0]);
-        let done = file.store(*at, &vec![7; *length]).map_err(|refusal| refusal.errno());
-        assert_eq!((done, bench.witness.seen()), (*answer, seen.clone()), "{what}");
-    }
+    let check = |vectors, rows: &[Row]| {
+        for (what, at, length, answer, seen) in rows {
+            let bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
+            let file = bench.host.client.open_file(bench.host.cards[0]);
+            let done = file.store(*at, &vec![7; *length]).map_err(|refusal| refusal.errno());
+            assert_eq!((done, bench.witness.seen()), (*answer, seen.clone()), "{what}");
+        }
+    };
+    check(vectors, rows);
+    // a table of no whole lines
+    let odd = Some(Msix { vectors: 1, table: (0, 0x2020), pending: (0, 0x3000) });
+    let parts = vec![
+        of(0x2000, 8),
+        of(0x2008, 8),
+        of(0x2010, 8),
+        of(0x2018, 8),
+        of(0x2030, 8),
+        of(0x2038, 8),
+    ];
+    #[rustfmt::skip] // one store, one line
+    let rows: &[Row] = &[
+        ("the table in a line", 0x2000,  64, Ok(()),              parts),
+        ("a line before it",    0x1fc0,  64, Ok(()),              vec![of(0x1fc0, 64)]),
+        ("a line after it",     0x2040,  64, Ok(()),              vec![of(0x2040, 64)]),
+    ];
+    check(Vectors { msix: odd, ..vectors }, rows);
+    let first = Some(Msix { vectors: 1, table: (0, 0x2000), pending: (0, 0x3000) });
+    let rest = (2..8).map(|it| of(0x2000 + 8 * it, 8)).collect();
+    check(
+        Vectors { msix: first, ..vectors },
+        &[("a line that begins with it", 0x2000, 64, Ok(()), rest)],
+    );
     let mut bench = Bench::unbound_on("spr", "7.3", vectors, true).bound();
     bench.store(CONFIG + 4, &[0]);
     let file = bench.host.client.open_file(bench.host.cards[0]);
@@ -289,7 +315,7 @@ fn stores() {
 #[test]
 fn commands() {
     const INVALID: Result<bool, Errno> = Err(Errno::EINVAL);
-    let msix = Some(Msix { vectors: 4, table: (0, 0x2000), pending: (0, 0x3000) });
+    let msix = Some(Msix { vectors: 3, table: (0, 0x2010), pending: (0, 0x3000) });
     let vectors = Vectors { msix, ..Vectors::default() };
     type Row = (&'static str, u64, Result<bool, Errno>, bool);
     #[rustfmt::skip] // one command, one line

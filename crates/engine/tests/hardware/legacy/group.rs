@@ -187,6 +187,72 @@ fn calls_on_a_device() {
     }
 }
 
+/// A virtual function that was taken away while a program had no more than its files open is nobody's.
+#[test]
+fn virtual_functions_that_are_gone() {
+    const TOKEN: &str = "vf_token=bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3";
+    let machine = File::of("spr").set("device", "total_vfs", "2").machine();
+    let physical = machine.devices[0].address;
+    let start = |kernel| {
+        let legacy = Legacy::new(&machine, kernel);
+        legacy.host.engine.set_virtual_functions(physical, 2).unwrap();
+        legacy
+    };
+    let mut table = Table::default();
+    table.each("its character device", &[("6.6-6.15", (OK, NODEV))], |kernel| {
+        let bind = |number| {
+            let mut legacy = start(kernel);
+            let card = legacy.host.open_card(1).unwrap();
+            legacy.host.engine.set_virtual_functions(physical, number).unwrap();
+            legacy.host.bind_card(card, legacy.host.fd).map(drop)
+        };
+        (bind(2), bind(0))
+    });
+    for iommufd in [false, true] {
+        table.each("its group", &[("6.2-", (OK, NODEV))], |kernel| {
+            let open = |number| {
+                let mut legacy = start(kernel);
+                legacy.put(legacy.group, legacy.host.fd).unwrap();
+                let fd = legacy.device(&format!("{FIRST} {TOKEN}")).unwrap();
+                legacy.close(fd);
+                let group = legacy.open_group(machine.devices[0].group + 1).unwrap();
+                let place = if iommufd { legacy.host.fd } else { legacy.container };
+                legacy.put(group, place).unwrap();
+                if !iommufd {
+                    legacy.call(legacy.container, VFIO_SET_IOMMU, V2).unwrap();
+                }
+                legacy.host.engine.set_virtual_functions(physical, number).unwrap();
+                legacy.group = group;
+                legacy.device(&format!("{SECOND} {TOKEN}")).map(drop)
+            };
+            (open(2), open(0))
+        });
+    }
+}
+
+/// A bus reset names groups, where a character device names none; no bus here can be reset.
+#[test]
+fn bus_resets() {
+    type Expected<'a> = &'a [(&'static str, Answer)];
+    #[rustfmt::skip] // one call, one line
+    let rows: [(_, _, Expected<'_>); 4] = [
+        ("no group",   [12, 0, 0], &[("6.2", NODEV), ("6.6-", INVAL)]),
+        ("a group",    [12, 0, 1], &[("6.2-", NODEV)]),
+        ("with flags", [12, 1, 1], &[("6.2-", INVAL)]),
+        ("too short",  [11, 0, 1], &[("6.2-", INVAL)]),
+    ];
+    let mut table = Table::default();
+    for (what, words, expected) in rows {
+        table.each(what, expected, |kernel| {
+            let mut legacy = start(kernel);
+            legacy.put(legacy.group, legacy.host.fd).unwrap();
+            let fd = legacy.device(FIRST).unwrap();
+            let at = legacy.host.client.scratch(&words.map(u32::to_ne_bytes).concat());
+            legacy.call(fd, VFIO_DEVICE_PCI_HOT_RESET, at).map(drop)
+        });
+    }
+}
+
 /// What is held by what, and by what not.
 #[test]
 fn lifetimes() {
