@@ -217,6 +217,7 @@ impl Pages {
             return Err(Refusal::NotPinnable);
         }
         let extents = self.extents(task, first, pages)?;
+        check_count(&extents)?;
         let pin = task.pins.pin(self.number, extents);
         let span = Arc::new(Span {
             first,
@@ -307,6 +308,19 @@ impl Drop for Pages {
     }
 }
 
+/// Refuses more pages at once than a machine has: Linux is out of memory before it has pinned them, and here
+/// the tables for memory that nobody has touched would be made without an end.
+fn check_count(extents: &[Extent]) -> Result<(), Refusal> {
+    let blocks = extents.iter().map(|extent| extent.pages / (extent.block() / PAGE_SIZE).max(1));
+    match blocks.sum::<u64>() {
+        0..=MOST_AT_ONCE => Ok(()),
+        _ => Err(Refusal::NoMemory),
+    }
+}
+
+/// 512 GiB of pages of 4 KiB; more of huge ones.
+const MOST_AT_ONCE: u64 = 1 << 27;
+
 fn charge(accounts: &Accounts, mode: AccountMode, pages: u64) {
     let (pinned, locked) = mode.counts();
     accounts.pinned_vm.fetch_add(if pinned { pages } else { 0 }, Ordering::Relaxed);
@@ -334,4 +348,30 @@ pub(crate) fn user_page(task: &Task<'_>, va: u64) -> Result<PageId, Refusal> {
         .ok()
         .and_then(|extents| extents.first().map(|extent| extent.page(0)))
         .ok_or(Refusal::BadAddress { what: "uptr" })
+}
+
+#[cfg(test)]
+mod tests {
+    use mem::Backing;
+
+    use super::*;
+
+    #[test]
+    fn not_more_pages_at_once_than_a_machine_has() {
+        const GIB: u64 = 1 << 30;
+        #[rustfmt::skip] // bytes of the memory, bytes of its pages, whether they can be pinned at once
+        let cases = [
+            (512 * GIB,             PAGE_SIZE, true),
+            (512 * GIB + PAGE_SIZE, PAGE_SIZE, false),
+            (16 << 40,              PAGE_SIZE, false),
+            (16 << 40,              GIB,       true),
+        ];
+        for (bytes, block, fits) in cases {
+            let file = Arc::new(SharedFile::anonymous("memory", 0).unwrap().with_block(block));
+            let first = PageId { object: file.key(), index: 0 };
+            let backing = Backing::Shared(file);
+            let extent = Extent { first, pages: bytes / PAGE_SIZE, backing };
+            assert_eq!(check_count(&[extent]).is_ok(), fits, "{bytes:#x} of {block:#x}");
+        }
+    }
 }
