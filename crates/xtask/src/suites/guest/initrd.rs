@@ -8,14 +8,13 @@ use super::cpio;
 use crate::failure::{At, Result};
 use crate::process;
 
-/// What all of it is made from, for the keys of caches.
-pub const SOURCES: &[&str] =
-    &[include_str!("initrd.rs"), include_str!("cpio.rs"), include_str!("init.c")];
+/// What all of it is made from besides the program and modules, for the keys of caches.
+pub const SOURCES: &[&str] = &[include_str!("initrd.rs"), include_str!("cpio.rs")];
 
-/// Compiles the program in `scratch`; an initial file system that holds it.
-pub fn initrd(scratch: &Path) -> Result<Vec<u8>> {
-    let program = compile(scratch, "init", include_str!("init.c"), &["-static"])?;
-    Ok(cpio::archive(&fs::read(&program).at("read", &program)?))
+/// Compiles a guest's program in `scratch`; an initial file system that holds it and modules.
+pub fn initrd(scratch: &Path, source: &str, modules: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let program = compile(scratch, "init", source, &["-static"])?;
+    Ok(cpio::archive(&fs::read(&program).at("read", &program)?, modules))
 }
 
 /// Compiles a program of one file in `scratch`.

@@ -1,5 +1,9 @@
-//! What a Linux in a machine of ours starts: [`init.c`](./init.c), which writes its NVMe disk and reads it
-//! back, in an initial file system.
+//! What a Linux in a machine of ours starts, in an initial file system.
+//!
+//! | program | what it does |
+//! |---|---|
+//! | [`DISK`] | writes its NVMe disk through Linux's driver and reads it back |
+//! | [`NESTED`] | drives the controller itself on VFIO behind an IOMMU, also where nothing is mapped |
 
 mod cpio;
 mod initrd;
@@ -7,17 +11,33 @@ mod initrd;
 pub use self::initrd::{SOURCES, compile, initrd};
 use crate::failure::{Failure, Result};
 
-/// What the program says at its end.
-const OK: &str = "NVME-DATA-OK: ";
+/// Source of a program, C.
+pub const DISK: &str = include_str!("init.c");
+/// Source of a program, C.
+pub const NESTED: &str = include_str!("nested.c");
 
-/// What it says of interrupts.
+/// What they say at their end.
+const DISK_OK: &str = "NVME-DATA-OK: ";
+const NESTED_OK: &str = "NESTED-OK: ";
+
+/// What [`DISK`] says of interrupts.
 const INTERRUPTS: &str = "interrupts ";
 
-/// What the program must have said.
-pub fn judge(output: &str) -> Result {
-    if !output.contains(OK) {
-        return Err(Failure::from(format!("\"{OK}\" is not in its output")));
+fn require(output: &str, text: &str) -> Result {
+    match output.contains(text) {
+        true => Ok(()),
+        false => Err(Failure::from(format!("\"{text}\" is not in its output"))),
     }
+}
+
+/// What [`NESTED`] must have said.
+pub fn judge_nested(output: &str) -> Result {
+    require(output, NESTED_OK)
+}
+
+/// What [`DISK`] must have said.
+pub fn judge_disk(output: &str) -> Result {
+    require(output, DISK_OK)?;
     let during = output.lines().find_map(|line| {
         let (_, during) = line.split_once(INTERRUPTS)?.1.split_once(" before, ")?;
         during.split(' ').next()?.parse::<u64>().ok()
@@ -28,9 +48,10 @@ pub fn judge(output: &str) -> Result {
     }
 }
 
-/// The lines of it, for people.
+/// Lines of a program, for people.
 pub fn said(output: &str) -> impl Iterator<Item = &str> {
-    output.lines().filter(|line| line.contains(OK) || line.starts_with(INTERRUPTS))
+    let starts = [DISK_OK, NESTED_OK, INTERRUPTS, "identified: ", "after unmap: "];
+    output.lines().filter(move |line| starts.iter().any(|start| line.starts_with(start)))
 }
 
 #[cfg(test)]
@@ -48,7 +69,7 @@ mod tests {
             ("",                                                        Some("\"NVME-DATA-OK: \" is not in its output")),
         ];
         for (output, expected) in cases {
-            let told = judge(output).err().map(|failure| failure.to_string());
+            let told = judge_disk(output).err().map(|failure| failure.to_string());
             assert_eq!(told.as_deref(), *expected, "{output:?}");
         }
     }

@@ -7,10 +7,15 @@
 //! | `legacy` | by its address | its group and a type1 container |
 //! | `inherited` | as a descriptor that QEMU was started with | iommufd |
 //! | `plugged` | as a descriptor over QMP, when the guest already runs | iommufd |
+//! | `nested` | by its address | iommufd, and VT-d in two stages |
+//!
+//! In the last one QEMU's `intel-iommu` gives the guest an IOMMU whose tables ours walks over QEMU's own
+//! (`IOMMU_HWPT_DATA_VTD_S1`), and a program of the guest drives the device on VFIO: what it has unmapped,
+//! the device cannot reach.
 //!
 //! QEMU maps the registers, so the guest's stores to them are stores of translated code that we trap.
 //!
-//! *What it doesn't do*: an IOMMU for the guest.
+//! *What it doesn't do*: PASIDs, SVA.
 
 mod root;
 
@@ -39,27 +44,49 @@ struct Row {
     /// How `start.c` starts QEMU; by itself without.
     start: &'static [&'static str],
     arguments: &'static [&'static str],
+    guest: &'static Guest,
 }
+
+/// What the guest starts.
+struct Guest {
+    initrd: &'static str,
+    /// Linux's command line.
+    line: &'static str,
+    judge: fn(&str) -> Result,
+}
+
+const DISK: &Guest = &Guest { initrd: root::DISK, line: "console=ttyS0", judge: guest::judge_disk };
+const NESTED: &Guest = &Guest {
+    initrd: root::NESTED,
+    // its own driver would have the device first
+    line: "console=ttyS0 intel_iommu=on initcall_blacklist=nvme_init",
+    judge: guest::judge_nested,
+};
 
 const NODE: &str = "/dev/vfio/devices/vfio0";
 
 #[rustfmt::skip] // an option and its value
 const ROWS: &[Row] = &[
-    Row { name: "name", start: &[], arguments: &[
+    Row { name: "name", start: &[], guest: DISK, arguments: &[
         "-object", "iommufd,id=iommufd0",
         "-device", "vfio-pci,host=0000:6a:01.0,iommufd=iommufd0",
     ] },
-    Row { name: "legacy", start: &[], arguments: &[
+    Row { name: "legacy", start: &[], guest: DISK, arguments: &[
         "-device", "vfio-pci,host=0000:6a:01.0",
     ] },
-    Row { name: "inherited", start: &["inherit", NODE], arguments: &[
+    Row { name: "inherited", start: &["inherit", NODE], guest: DISK, arguments: &[
         "-object", "iommufd,id=iommufd0",
         "-device", "vfio-pci,id=disk,fd=9,iommufd=iommufd0",
     ] },
-    Row { name: "plugged", start: &["plug", NODE], arguments: &[
+    Row { name: "plugged", start: &["plug", NODE], guest: DISK, arguments: &[
         "-object", "iommufd,id=iommufd0",
         "-device", "pcie-root-port,id=root0,chassis=1",
         "-chardev", "socket,id=socket,fd=8", "-object", "monitor-qmp,id=monitor,chardev=socket",
+    ] },
+    Row { name: "nested", start: &[], guest: NESTED, arguments: &[
+        "-object", "iommufd,id=iommufd0",
+        "-device", "intel-iommu,scalable-mode=on,fsts=on,caching-mode=on",
+        "-device", "vfio-pci,host=0000:6a:01.0,iommufd=iommufd0",
     ] },
 ];
 
@@ -67,7 +94,7 @@ const ROWS: &[Row] = &[
 const QEMU: &[&str] = &[
     "/usr/bin/qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max", "-m", "512",
     "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio",
-    "-kernel", root::KERNEL, "-initrd", root::INITRD, "-append", "console=ttyS0",
+    "-kernel", root::KERNEL,
 ];
 
 /// Whether it is in the cache, so that running it takes seconds.
@@ -109,7 +136,8 @@ impl Row {
         if !self.start.is_empty() {
             words.push(root::START.into());
         }
-        let parts = [self.start, QEMU, self.arguments];
+        let guest = ["-initrd", self.guest.initrd, "-append", self.guest.line];
+        let parts = [self.start, QEMU, &guest, self.arguments];
         words.extend(parts.into_iter().flatten().map(OsString::from));
         let machine = Machine { devices: vec![DEVICE.into()], ..Machine::default() };
         let job = Job {
@@ -121,7 +149,8 @@ impl Row {
             limit: TIME_LIMIT,
         };
         let finished = job.run(workspace, &format!("qemu-{}", self.name))?;
-        let complaint = finished.require_success().and_then(|()| guest::judge(&finished.output));
+        let complaint =
+            finished.require_success().and_then(|()| (self.guest.judge)(&finished.output));
         if let Err(failure) = complaint {
             finished.last_lines(LAST_LINES).iter().for_each(|line| println!("    {line}"));
             let log = finished.log.display();

@@ -4,24 +4,35 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::super::cache::{Kept, compiler, unpack};
 use super::super::{debs, guest};
 use crate::failure::{At, Failure, Result};
-use crate::install;
 use crate::scratch::open_to_all;
 use crate::workspace::Workspace;
+use crate::{install, process};
 
 /// Debian's suites, the one that has these versions first.
 const SUITES: &[&str] = &["trixie-backports", "trixie"];
 const QEMU: &str = "qemu-system-x86=1:11.1.3+ds-1~bpo13+1";
 /// The kernel of clouds: a driver of NVMe is in it.
 const LINUX: &str = "linux-binary-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1";
-const LINUX_FILE: &str = "usr/lib/modules/7.3.4+deb13-cloud-amd64/vmlinuz";
+const LINUX_MODULES: &str = "linux-modules-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1";
+const LINUX_FOLDER: &str = "usr/lib/modules/7.3.4+deb13-cloud-amd64";
+/// What VFIO in the guest needs, each after those that it needs.
+const MODULES: &[&str] = &[
+    "virt/lib/irqbypass",
+    "drivers/vfio/vfio",
+    "drivers/vfio/vfio_iommu_type1",
+    "drivers/vfio/pci/vfio-pci-core",
+    "drivers/vfio/pci/vfio-pci",
+];
 
-/// In the root directory: the guest's kernel and initial file system, and the program of `start.c`.
+/// In the root directory: the guest's kernel and initial file systems, and the program of `start.c`.
 pub const KERNEL: &str = "/guest/vmlinuz";
-pub const INITRD: &str = "/guest/initrd";
+pub const DISK: &str = "/guest/disk";
+pub const NESTED: &str = "/guest/nested";
 pub const START: &str = "/guest/start";
 
 const START_SOURCE: &str = include_str!("start.c");
@@ -35,7 +46,8 @@ const EXCLUDED: &[&str] = &["usr/share/doc", "usr/share/locale", "usr/share/man"
 
 /// The root directory.
 pub fn kept(workspace: &Workspace) -> Result<Kept> {
-    let key = (include_str!("root.rs"), START_SOURCE, guest::SOURCES, compiler()?);
+    let programs = (START_SOURCE, guest::DISK, guest::NESTED);
+    let key = (include_str!("root.rs"), programs, guest::SOURCES, compiler()?);
     Ok(Kept::new(workspace, "qemu-11.1.3", key))
 }
 
@@ -52,13 +64,15 @@ fn make(scratch: &Path) -> Result<PathBuf> {
     for folder in [&root, &programs, &packages] {
         fs::create_dir_all(folder).at("create", folder)?;
     }
-    let files = debs::download_all(SUITES, &[QEMU, LINUX], &packages).map_err(|failure| {
-        Failure::from(format!(
-            "{failure}\nare {QEMU} and {LINUX} no longer in {}? Then take the next versions in \
+    let files = debs::download_all(SUITES, &[QEMU, LINUX, LINUX_MODULES], &packages).map_err(
+        |failure| {
+            Failure::from(format!(
+                "{failure}\nare {QEMU} and {LINUX} no longer in {}? Then take the next versions in \
              crates/xtask/src/suites/qemu/root.rs",
-            SUITES[0]
-        ))
-    })?;
+                SUITES[0]
+            ))
+        },
+    )?;
     for file in files {
         unpack(&file, &root)?;
     }
@@ -73,14 +87,29 @@ fn make(scratch: &Path) -> Result<PathBuf> {
         symlink(Path::new("usr").join(name), &link).at("create", &link)?;
     }
     let inside = |name: &str| root.join(name.trim_start_matches('/'));
-    let kernel = inside(LINUX_FILE);
+    let linux = inside(LINUX_FOLDER);
+    let kernel = linux.join("vmlinuz");
     fs::rename(&kernel, inside(KERNEL)).at("move", &kernel)?;
-    let initrd = inside(INITRD);
-    fs::write(&initrd, guest::initrd(&programs)?).at("write", &initrd)?;
+    let modules = MODULES.iter().map(|name| module(&linux, name)).collect::<Result<Vec<_>>>()?;
+    for (to, source, modules) in
+        [(DISK, guest::DISK, &[][..]), (NESTED, guest::NESTED, &modules[..])]
+    {
+        let to = inside(to);
+        fs::write(&to, guest::initrd(&programs, source, modules)?).at("write", &to)?;
+    }
+    fs::remove_dir_all(&linux).at("remove", &linux)?;
     let start = guest::compile(&programs, "start", START_SOURCE, &[])?;
     fs::copy(&start, inside(START)).at("copy", &start)?;
     for path in [&root, &inside(START)] {
         open_to_all(path)?;
     }
     Ok(root)
+}
+
+/// A module, unpacked.
+fn module(linux: &Path, name: &str) -> Result<Vec<u8>> {
+    let file = linux.join("kernel").join(format!("{name}.ko.xz"));
+    process::run(Command::new("xz").args(["--decompress", "--"]).arg(&file))?;
+    let file = file.with_extension("");
+    fs::read(&file).at("read", &file)
 }

@@ -35,7 +35,7 @@ const EXCLUDED: &[&str] = &[
 
 /// The folder with the kernel and its initial file system.
 pub fn kept(workspace: &Workspace) -> Result<Kept> {
-    let key = (include_str!("build.rs"), guest::SOURCES, CONFIG, compiler()?);
+    let key = (include_str!("build.rs"), guest::SOURCES, guest::DISK, CONFIG, compiler()?);
     Ok(Kept::new(workspace, &format!("uml-{}", recipe::KERNEL), key))
 }
 
@@ -58,7 +58,7 @@ pub fn build(workspace: &Workspace, scratch: &Path) -> Result<PathBuf> {
     let kernel = kept.join(KERNEL);
     fs::copy(made.join(KERNEL), &kernel).at("create", &kernel)?;
     let initrd = kept.join(INITRD);
-    fs::write(&initrd, guest::initrd(scratch)?).at("write", &initrd)?;
+    fs::write(&initrd, guest::initrd(scratch, guest::DISK, &[])?).at("write", &initrd)?;
     Ok(kept)
 }
 

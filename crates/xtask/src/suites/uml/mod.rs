@@ -2,7 +2,7 @@
 //! drives our `nvme`. It needs neither KVM nor any right.
 //!
 //! The kernel speaks legacy VFIO (a group, a type1 container, MSI-X) and reaches registers by `pread` and
-//! `pwrite`. In it the program of [`guest`] writes 64 MiB, reads them back and compares them.
+//! `pwrite`. In it [`guest::DISK`] writes 64 MiB, reads them back and compares them.
 
 mod build;
 
@@ -57,7 +57,7 @@ pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
         limit: super::TIME_LIMIT,
     };
     let finished = job.run(workspace, "uml")?;
-    let complaint = finished.require_success().and_then(|()| guest::judge(&finished.output));
+    let complaint = finished.require_success().and_then(|()| guest::judge_disk(&finished.output));
     if let Err(failure) = complaint {
         finished.last_lines(LAST_LINES).iter().for_each(|line| println!("    {line}"));
         let log = finished.log.display();
