@@ -15,7 +15,7 @@ unsafe extern "C" {
 }
 
 /// Makes a call on a descriptor if it is one of ours.
-fn on_ours(fd: c_int, operation: impl FnOnce() -> Operation) -> Option<Raw> {
+pub(crate) fn on_ours(fd: c_int, operation: impl FnOnce() -> Operation) -> Option<Raw> {
     let run = run::current()?;
     let cookie = run.cookie(fd)?;
     let operation = operation();

@@ -30,7 +30,7 @@
 //! - Hooks are `extern "C"`: a panic ends the process, it never unwinds into the program.
 //!
 //! *What it doesn't do*: programs without libc, 32-bit programs; `nftw` and `fts`, which open folders
-//! inside; the answer to `fstat` and the link in `/proc/self/fd` show a socket.
+//! inside; the link in `/proc/self/fd` shows a socket, and so does `fstat` of what was opened by no name.
 
 mod call;
 mod close;

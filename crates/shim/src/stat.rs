@@ -1,13 +1,15 @@
-//! `stat`, `access`, extended attributes and their families, for names.
+//! `stat`, `access`, extended attributes and their families, for names, and `fstat` for descriptors.
 //!
 //! A device node of ours looks as the kernel would make it: like `/dev/null`, but for its numbers and
-//! its mode.
+//! its mode. A descriptor of it looks the same; what a call has made and no name (a device by its group, a
+//! queue of events) looks like the socket that it is.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
-use wire::message::Node;
+use wire::message::{Node, Operation};
 
+use crate::file::on_ours;
 use crate::name::{Meaning, Room, meaning};
 use crate::sys::{self, Raw, to_int};
 
@@ -50,9 +52,69 @@ unsafe fn resolve(
     }
 }
 
+/// The facts of the device node that a descriptor of ours was opened by.
+fn behind(fd: c_int) -> Option<Facts> {
+    let value = on_ours(fd, || Operation::Identify).filter(|value| *value >= 0)?;
+    facts(Node::of_value(value as i64)?)
+}
+
+/// Whether a call means its descriptor, and no name.
+///
+/// # Safety
+/// `name` must be as [`sys::text`] wants it.
+unsafe fn is_descriptor(name: *const c_char, flags: c_int) -> bool {
+    // SAFETY: the caller vouches for the name.
+    flags & libc::AT_EMPTY_PATH != 0 && unsafe { sys::text(name) }.is_none_or(<[u8]>::is_empty)
+}
+
+impl Facts {
+    fn device(self) -> u64 {
+        rustix::fs::makedev(self.major, self.minor)
+    }
+
+    fn inode(self) -> u64 {
+        u64::from(self.major) * 1000 + u64::from(self.minor)
+    }
+
+    /// # Safety
+    /// The kernel has just filled the struct.
+    unsafe fn fill(self, to: *mut libc::stat) {
+        // SAFETY: so it can be written.
+        unsafe {
+            (*to).st_mode = self.mode;
+            (*to).st_rdev = self.device();
+            (*to).st_ino = self.inode();
+            (*to).st_nlink = 1;
+        }
+    }
+}
+
+/// # Safety
+/// `to` is the program's.
+unsafe fn stat_descriptor(fd: c_int, to: *mut libc::stat) -> Raw {
+    // SAFETY: the call as the program made it.
+    let result = unsafe { sys::raw(libc::SYS_fstat, [fd as usize, to as usize]) };
+    // SAFETY: the kernel has just filled the struct, so it can be read and written.
+    unsafe {
+        if result == 0
+            && (*to).st_mode & libc::S_IFMT == libc::S_IFSOCK
+            && let Some(facts) = behind(fd)
+        {
+            facts.fill(to);
+        }
+    }
+    result
+}
+
 /// # Safety
 /// `name` must be as [`sys::text`] wants it; `to` is the program's.
 unsafe fn stat_at(dirfd: c_int, name: *const c_char, to: *mut libc::stat, flags: c_int) -> Raw {
+    // SAFETY: the caller vouches for the name and the struct.
+    unsafe {
+        if is_descriptor(name, flags) && dirfd >= 0 {
+            return stat_descriptor(dirfd, to);
+        }
+    }
     let mut room: Room = [0; _];
     // SAFETY: the caller vouches for the name.
     let (node, name) = unsafe { resolve(dirfd, name, &mut room) };
@@ -61,12 +123,7 @@ unsafe fn stat_at(dirfd: c_int, name: *const c_char, to: *mut libc::stat, flags:
     let result = unsafe { sys::raw(libc::SYS_newfstatat, arguments) };
     if let (Some(facts), 0) = (node, result) {
         // SAFETY: the kernel has just filled the struct, so it can be written.
-        unsafe {
-            (*to).st_mode = facts.mode;
-            (*to).st_rdev = rustix::fs::makedev(facts.major, facts.minor);
-            (*to).st_ino = u64::from(facts.major) * 1000 + u64::from(facts.minor);
-            (*to).st_nlink = 1;
-        }
+        unsafe { facts.fill(to) };
     }
     result
 }
@@ -86,13 +143,21 @@ unsafe fn statx_at(
     let arguments = [dirfd as usize, name as usize, flags as usize, mask as usize, to as usize];
     // SAFETY: the call as the program made it, or with a name of ours.
     let result = unsafe { sys::raw(libc::SYS_statx, arguments) };
-    if let (Some(facts), 0) = (node, result) {
+    if result != 0 {
+        return result;
+    }
+    // SAFETY: the kernel has just filled the struct, so it can be read; the caller vouches for the name.
+    let is_socket = unsafe {
+        is_descriptor(name, flags) && u32::from((*to).stx_mode) & libc::S_IFMT == libc::S_IFSOCK
+    };
+    let node = if is_socket { behind(dirfd) } else { node };
+    if let Some(facts) = node {
         // SAFETY: the kernel has just filled the struct, so it can be written.
         unsafe {
             (*to).stx_mode = facts.mode as u16;
             (*to).stx_rdev_major = facts.major;
             (*to).stx_rdev_minor = facts.minor;
-            (*to).stx_ino = u64::from(facts.major) * 1000 + u64::from(facts.minor);
+            (*to).stx_ino = facts.inode();
             (*to).stx_nlink = 1;
         }
     }
@@ -147,6 +212,8 @@ const LINK: c_int = libc::AT_SYMLINK_NOFOLLOW;
 hooks! {
     stat stat64 (name: Text, to: Stat) = stat_at(HERE, name, to, 0);
     lstat lstat64 (name: Text, to: Stat) = stat_at(HERE, name, to, LINK);
+    fstat fstat64 (fd: c_int, to: Stat) = stat_descriptor(fd, to);
+    __fxstat __fxstat64 (_version: c_int, fd: c_int, to: Stat) = stat_descriptor(fd, to);
     fstatat fstatat64 (dirfd: c_int, name: Text, to: Stat, flags: c_int) =
         stat_at(dirfd, name, to, flags);
     __xstat __xstat64 (_version: c_int, name: Text, to: Stat) = stat_at(HERE, name, to, 0);

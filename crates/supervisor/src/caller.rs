@@ -60,7 +60,7 @@ impl Caller for Remote<'_> {
         if self.reserved < 0 || self.outgoing.is_some() {
             return Err(Errno::EMFILE);
         }
-        let file = self.send(Kind::Engine(file))?;
+        let file = self.send(Kind::Engine(file, None))?;
         file.readiness.seen(self.process, self.reserved);
         Ok(self.reserved)
     }
@@ -73,7 +73,7 @@ impl Caller for Remote<'_> {
     fn file(&mut self, fd: i32) -> Option<File> {
         let file = self.shared.files.behind(&self.descriptor(fd)?)?;
         match &file.kind {
-            Kind::Engine(file) => Some(file.clone()),
+            Kind::Engine(file, _) => Some(file.clone()),
             Kind::FailNth(..) | Kind::VirtualFunctions(..) => None,
         }
     }

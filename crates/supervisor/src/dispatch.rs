@@ -30,6 +30,11 @@ fn read_only(object: &SharedFile) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// The answer to `fstat(2)`.
+fn identity(node: Option<Node>) -> Answer {
+    node.and_then(Node::value).map_or_else(Answer::not_ours, Answer::done)
+}
+
 /// Who calls.
 pub(crate) struct Task<'a> {
     pub(crate) shared: &'a Shared,
@@ -63,7 +68,8 @@ impl Task<'_> {
         };
         file.readiness.seen(self.process, request.fd);
         let answer = match &file.kind {
-            Kind::Engine(engine) => self.on_engine(&mut caller, engine, operation),
+            Kind::Engine(_, node) if operation == Operation::Identify => identity(*node),
+            Kind::Engine(engine, _) => self.on_engine(&mut caller, engine, operation),
             Kind::FailNth(thread, position) => self.on_fail_nth(*thread, position, operation),
             Kind::VirtualFunctions(physical, position) => {
                 self.on_virtual_functions(*physical, position, operation)
@@ -82,10 +88,10 @@ impl Task<'_> {
 
     fn open(&self, caller: &mut Remote<'_>, node: Node, pid: u32) -> Reply {
         let result = match node {
-            Node::Iommu => self.open_engine(caller, engine::Node::Iommu),
-            Node::VfioContainer => self.open_engine(caller, engine::Node::VfioContainer),
-            Node::VfioGroup(number) => self.open_engine(caller, engine::Node::VfioGroup(number)),
-            Node::VfioDevice(number) => self.open_engine(caller, engine::Node::VfioDevice(number)),
+            Node::Iommu => self.open_engine(caller, node, engine::Node::Iommu),
+            Node::VfioContainer => self.open_engine(caller, node, engine::Node::VfioContainer),
+            Node::VfioGroup(it) => self.open_engine(caller, node, engine::Node::VfioGroup(it)),
+            Node::VfioDevice(it) => self.open_engine(caller, node, engine::Node::VfioDevice(it)),
             Node::FailNth(named) => self.open_fail_nth(caller, named, pid),
             Node::Status(named) => return self.open_status(named, pid),
             Node::VirtualFunctions(address) => self.open_virtual_functions(caller, address),
@@ -96,9 +102,14 @@ impl Task<'_> {
         }
     }
 
-    fn open_engine(&self, caller: &mut Remote<'_>, node: engine::Node) -> Result<(), Errno> {
+    fn open_engine(
+        &self,
+        caller: &mut Remote<'_>,
+        name: Node,
+        node: engine::Node,
+    ) -> Result<(), Errno> {
         let file = self.shared.engine.open(caller, node).map_err(|refusal| refusal.errno())?;
-        caller.send(Kind::Engine(file)).map(drop)
+        caller.send(Kind::Engine(file, Some(name))).map(drop)
     }
 
     fn open_fail_nth(&self, caller: &mut Remote<'_>, named: Named, pid: u32) -> Result<(), Errno> {
@@ -151,7 +162,7 @@ impl Task<'_> {
             Operation::KvmFile => refused(Errno::EINVAL),
             Operation::Store { at, bytes } => answer(file.store(at, bytes.bytes()).map(|()| 0)),
             Operation::Enqueue { at, command } => answer(file.enqueue(at, &command).map(i64::from)),
-            Operation::Open(_) | Operation::Register => Answer::not_ours(),
+            Operation::Open(_) | Operation::Register | Operation::Identify => Answer::not_ours(),
         }
     }
 

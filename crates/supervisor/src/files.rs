@@ -15,6 +15,7 @@ use profile::machine::Bdf;
 use rustix::event::epoll;
 use rustix::net::sockopt::socket_cookie;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use wire::message::Node;
 
 use crate::failnth::Thread;
 use crate::page::Page;
@@ -24,8 +25,8 @@ use crate::trouble::{Doing, Trouble};
 /// What a descriptor of ours stands for.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    /// A file of the engine.
-    Engine(File),
+    /// A file of the engine, and the device node that it was opened by.
+    Engine(File, Option<Node>),
     /// `fail-nth` of a thread, and the position in it.
     FailNth(Thread, Mutex<u64>),
     /// `sriov_numvfs` of a PCI function, and the position in it.
@@ -82,12 +83,12 @@ impl Files {
         let cookie = socket_cookie(&theirs)?;
         let ours = Arc::new(ours);
         let idle = match &kind {
-            Kind::Engine(file) => file.idle_readiness(),
+            Kind::Engine(file, _) => file.idle_readiness(),
             Kind::FailNth(..) | Kind::VirtualFunctions(..) => (true, true),
         };
         let readiness =
             Arc::new(Readiness::new(Arc::clone(&ours), &theirs, idle, Arc::clone(&self.unsettled)));
-        if let Kind::Engine(file) = &kind {
+        if let Kind::Engine(file, _) = &kind {
             file.watch(Arc::clone(&readiness) as _);
         }
         let file = Arc::new(OpenFile { kind, cookie, readiness, ours });
@@ -156,7 +157,7 @@ impl Files {
         let mut lines: Vec<_> = open
             .iter()
             .filter_map(|file| match &file.kind {
-                Kind::Engine(file) => Some(file.describe()),
+                Kind::Engine(file, _) => Some(file.describe()),
                 Kind::FailNth(..) | Kind::VirtualFunctions(..) => None,
             })
             .collect();

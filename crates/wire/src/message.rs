@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of a [`Hello`].
 pub const MAGIC: u64 = u64::from_le_bytes(*b"softiomm");
 /// Changes with the layout or the meaning of anything in this crate.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// The most that one store carries, in bytes.
 pub const STORE: usize = 64;
 
@@ -106,6 +106,31 @@ pub enum Node {
     VirtualFunctions(u32),
 }
 
+impl Node {
+    /// A device node in the answer to [`Operation::Identify`]; none of a file of `/proc` or `/sys`.
+    pub const fn value(self) -> Option<i64> {
+        Some(match self {
+            Self::Iommu => 0,
+            Self::VfioContainer => 1,
+            Self::VfioGroup(number) => 2 << 32 | number as i64,
+            Self::VfioDevice(number) => 3 << 32 | number as i64,
+            Self::FailNth(_) | Self::Status(_) | Self::VirtualFunctions(_) => return None,
+        })
+    }
+
+    /// The device node of such an answer.
+    pub const fn of_value(value: i64) -> Option<Self> {
+        let number = value as u32;
+        Some(match value >> 32 {
+            0 if number == 0 => Self::Iommu,
+            0 if number == 1 => Self::VfioContainer,
+            2 => Self::VfioGroup(number),
+            3 => Self::VfioDevice(number),
+            _ => return None,
+        })
+    }
+}
+
 /// Where a transfer takes its bytes from, or puts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffer {
@@ -169,6 +194,9 @@ pub enum Operation {
     /// `KVM_SET_DEVICE_ATTR`: the descriptor is to be a file of KVM's VFIO device, or is to be one no
     /// more.
     KvmFile,
+    /// `fstat(2)`: which device node the descriptor was opened by. [`Answer::value`] says it
+    /// ([`Node::of_value`]); refused where it was by none.
+    Identify,
     /// A store to what is mapped. Refused, it is a signal `SIGBUS`.
     Store {
         /// Where in the file: the offset of the mapping and the distance from its start.
@@ -246,6 +274,7 @@ impl Request {
             },
             6 => Operation::Register,
             9 => Operation::KvmFile,
+            10 => Operation::Identify,
             7 => {
                 let bytes = self.data.get(..usize::try_from(b).ok()?)?;
                 Operation::Store { at: a, bytes: Stored::new(bytes)? }
@@ -275,6 +304,7 @@ impl Operation {
             }
             Self::Register => (6, [0; 4]),
             Self::KvmFile => (9, [0; 4]),
+            Self::Identify => (10, [0; 4]),
             Self::Store { at, bytes } => (7, [at, bytes.length.into(), 0, 0]),
             Self::Enqueue { at, .. } => (8, [at, 0, 0, 0]),
         }
@@ -365,6 +395,7 @@ mod tests {
             Operation::Mmap { offset: 1, length: 2, prot: u32::MAX, flags: u32::MAX },
             Operation::Register,
             Operation::KvmFile,
+            Operation::Identify,
             Operation::Store { at: u64::MAX, bytes: Stored::new(&[7]).unwrap() },
             Operation::Store { at: 0, bytes: Stored::new(&[0xff; STORE]).unwrap() },
             Operation::Enqueue { at: 64, command: core::array::from_fn(|index| index as u8) },
@@ -378,8 +409,22 @@ mod tests {
     }
 
     #[test]
+    fn device_nodes_survive_as_values() {
+        let nodes = [Node::Iommu, Node::VfioContainer].into_iter();
+        let numbered = [0, 1, u32::MAX].into_iter();
+        let numbered = numbered.flat_map(|it| [Node::VfioGroup(it), Node::VfioDevice(it)]);
+        for node in nodes.chain(numbered) {
+            assert_eq!(node.value().and_then(Node::of_value), Some(node));
+        }
+        assert_eq!(Node::VirtualFunctions(0).value(), None);
+        for value in [-1, 2, 1 << 32, 4 << 32, i64::MIN] {
+            assert_eq!(Node::of_value(value), None, "{value}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_none() {
-        for operation in [0, 10, u32::MAX] {
+        for operation in [0, 11, u32::MAX] {
             let mut request = Request::new(Operation::Register, 0, None);
             request.operation = operation;
             assert_eq!(request.operation(), None);

@@ -6,6 +6,7 @@
 //! | `recorded` | real kernels' answers to seeded calls, played by our `iommufd-player` | no answer differs |
 //! | `dmadev` | DPDK's test of DMA devices, out of Debian's packages | it says so, at each latency ([`mod@dmadev`]) |
 //! | `rust-vmm` | a program on the Rust registry's `iommufd-ioctls` and `vfio-ioctls` | every answer is right |
+//! | `qemu` | QEMU out of Debian's packages, and Debian's kernel in it | its guest reads what it wrote, each way ([`mod@qemu`]) |
 //! | `uml` | User-Mode Linux and its NVMe driver, compiled from Debian's kernel source | it reads what it wrote ([`mod@uml`]) |
 //!
 //! What takes long to get is kept in the cache under a hash of its recipe ([`cache`]), so a changed recipe
@@ -16,7 +17,9 @@ mod cache;
 mod debs;
 mod dmadev;
 mod expected;
+mod guest;
 mod place;
+mod qemu;
 mod recipe;
 mod recorded;
 mod runner;
@@ -41,7 +44,7 @@ use crate::workspace::Workspace;
 /// Compile the outside suites, and run those that are named.
 #[derive(Args)]
 pub struct Options {
-    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev`, `rust-vmm` or `uml`
+    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev`, `rust-vmm`, `uml` or `qemu`
     names: Vec<String>,
     /// Run every suite
     #[arg(long, conflicts_with = "names")]
@@ -87,6 +90,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("dmadev", dmadev::run),
     ("rust-vmm", rust_vmm::run),
     ("uml", uml::run),
+    ("qemu", qemu::run),
 ];
 
 /// Programs of ours that a run needs, by package.
@@ -143,6 +147,14 @@ pub fn run_one(workspace: &Workspace, name: &str, choice: &Choice) -> Result {
 /// Whether User-Mode Linux is in the cache.
 pub fn has_uml(workspace: &Workspace) -> Result<bool> {
     uml::is_built(workspace)
+}
+
+/// Why QEMU cannot be run here, or not within seconds.
+pub fn why_no_qemu(workspace: &Workspace) -> Result<Option<String>> {
+    let reason = place::no_root();
+    Ok(reason.or((!qemu::is_built(workspace)?).then(|| {
+        "it is not in the cache; `cargo xtask suites qemu` downloads it, in a minute".to_owned()
+    })))
 }
 
 /// Runs the programs of a file, all of them even when one fails.

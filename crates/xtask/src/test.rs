@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     Step { name: "DPDK on ioat and dsa",      slow: true,  run: |w| suite(w, "dmadev", User::unprivileged()) },
     Step { name: "Rust's VFIO crates",        slow: true,  run: |w| suite(w, "rust-vmm", User::unprivileged()) },
     Step { name: "User-Mode Linux on nvme",   slow: true,  run: user_mode_linux },
+    Step { name: "QEMU on nvme",              slow: true,  run: qemu },
 ];
 
 /// Runs the steps and prints what each took.
@@ -142,4 +143,12 @@ fn user_mode_linux(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Skipped(reason.into()));
     }
     suite(workspace, "uml", User::unprivileged())
+}
+
+/// A quarter of a gigabyte is left to whoever wants it run.
+fn qemu(workspace: &Workspace) -> Result<Outcome> {
+    match suites::why_no_qemu(workspace)? {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => suite(workspace, "qemu", User::Nobody),
+    }
 }

@@ -56,6 +56,18 @@ static void stat_it(const char *name)
 		facts(found.st_mode, major(found.st_rdev), minor(found.st_rdev));
 }
 
+/* What was opened, not what the name says. */
+static void fstat_it(const char *name)
+{
+	struct stat found;
+	int fd = openat(folder, name, O_RDWR);
+
+	if (fd < 0 || fstat(fd, &found))
+		return error();
+	facts(found.st_mode, major(found.st_rdev), minor(found.st_rdev));
+	close(fd);
+}
+
 static void statx_it(const char *name, int flags)
 {
 	struct statx found;
@@ -162,6 +174,10 @@ int main(int count, char **words)
 			open_it(name);
 		else if (IS("stat"))
 			stat_it(name);
+		else if (IS("fstat"))
+			fstat_it(name);
+		else if (IS("open-statx"))
+			folder = openat(folder, name, O_RDWR), statx_it("", AT_EMPTY_PATH);
 		else if (IS("statx"))
 			statx_it(name, 0);
 		else if (IS("access"))

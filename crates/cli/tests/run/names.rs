@@ -46,6 +46,8 @@ fn names_are_relative_to_the_systems_folders() {
         ("in /dev/vfio/devices open vfio1",                "ENOENT"),
         ("in /dev/vfio/devices stat vfio0",                "511:0"),
         ("in /dev/vfio/devices statx vfio0",               "511:0"),
+        ("in /dev/vfio/devices fstat vfio0 open-statx vfio0", "511:0 511:0"),
+        ("in /dev/vfio fstat vfio fstat 0 fstat ../iommu fstat ../null", "10:196 510:0 10:122 1:3"),
         ("in /dev/vfio/devices access vfio0",              "yes"),
         ("in /dev/vfio/devices link vfio0",                "EINVAL"),
         ("in /dev/vfio/devices list-it",                   "[vfio0*]"),

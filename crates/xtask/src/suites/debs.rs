@@ -43,35 +43,69 @@ pub fn fetch<const N: usize>(
 /// Lets apt-get download packages, each `NAME` or `NAME=VERSION`, of a Debian suite into `scratch`, with
 /// everything that it reads or writes there too.
 pub fn download(suite: &str, packages: &[String], scratch: &Path) -> Result {
-    for folder in ["state/lists/partial", "cache/archives/partial"] {
-        let folder = scratch.join(folder);
-        fs::create_dir_all(&folder).at("create", &folder)?;
+    let status = Path::new("/var/lib/dpkg/status");
+    let apt_get = AptGet::new(&[suite], status, scratch)?;
+    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+    apt_get.run(&[&["download"], &packages[..]].concat())
+}
+
+/// As [`download`], with all that a system without any package needs for them; the first suite goes
+/// first. Returns the packages' files.
+pub fn download_all(suites: &[&str], packages: &[&str], scratch: &Path) -> Result<Vec<PathBuf>> {
+    let status = scratch.join("status");
+    fs::write(&status, "").at("write", &status)?;
+    let apt_get = AptGet::new(suites, &status, scratch)?;
+    let install = ["install", "--yes", "--no-install-recommends", "--download-only"];
+    apt_get.run(&[&install, packages].concat())?;
+    let archives = scratch.join("cache/archives");
+    let entries = fs::read_dir(&archives).at("list", &archives)?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(files.filter(|file| file.extension().is_some_and(|it| it == "deb")).collect())
+}
+
+/// An apt-get with a folder of its own.
+struct AptGet<'s> {
+    scratch: &'s Path,
+}
+
+impl<'s> AptGet<'s> {
+    /// With the lists of these suites; `status` says what is installed.
+    fn new(suites: &[&str], status: &Path, scratch: &'s Path) -> Result<Self> {
+        for folder in ["state/lists/partial", "cache/archives/partial"] {
+            let folder = scratch.join(folder);
+            fs::create_dir_all(&folder).at("create", &folder)?;
+        }
+        let write = |name: &str, text: String| {
+            let path = scratch.join(name);
+            fs::write(&path, text).at("write", &path)
+        };
+        let mirror = mirror()?;
+        let source = |suite: &&str| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+        write("sources.list", suites.iter().map(source).collect())?;
+        // The last line: the scratch folder may be closed to apt's own user.
+        write("apt.conf", {
+            let (here, status) = (scratch.display(), status.display());
+            let first = suites.first().copied().unwrap_or_default();
+            format!(
+                "Dir::State \"{here}/state\";\n\
+                 Dir::State::status \"{status}\";\n\
+                 Dir::Cache \"{here}/cache\";\n\
+                 Dir::Etc::SourceList \"{here}/sources.list\";\n\
+                 Dir::Etc::SourceParts \"/dev/null\";\n\
+                 APT::Default-Release \"{first}\";\n\
+                 APT::Sandbox::User \"root\";\n"
+            )
+        })?;
+        let apt_get = Self { scratch };
+        apt_get.run(&["update"])?;
+        Ok(apt_get)
     }
-    let write = |name: &str, text: String| {
-        let path = scratch.join(name);
-        fs::write(&path, text).at("write", &path)
-    };
-    write("sources.list", format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror()?))?;
-    // The last line: the scratch folder may be closed to apt's own user.
-    write("apt.conf", {
-        let here = scratch.display();
-        format!(
-            "Dir::State \"{here}/state\";\n\
-             Dir::State::status \"/var/lib/dpkg/status\";\n\
-             Dir::Cache \"{here}/cache\";\n\
-             Dir::Etc::SourceList \"{here}/sources.list\";\n\
-             Dir::Etc::SourceParts \"/dev/null\";\n\
-             APT::Sandbox::User \"root\";\n"
-        )
-    })?;
-    let apt_get = |arguments: &[&str]| {
+
+    fn run(&self, arguments: &[&str]) -> Result {
         let mut command = Command::new("apt-get");
         command.arg("--quiet").arg("--config-file=apt.conf").args(arguments);
-        process::run(command.current_dir(scratch))
-    };
-    apt_get(&["update"])?;
-    let packages: Vec<_> = packages.iter().map(String::as_str).collect();
-    apt_get(&[&["download"], &packages[..]].concat())
+        process::run(command.current_dir(self.scratch))
+    }
 }
 
 /// The file that apt-get made of a package.

@@ -99,7 +99,7 @@ impl Suite {
             true => place.put(&root.join(name))?.into(),
             false => name.into(),
         };
-        Ok(Machine { machine: Some(machine), kernel: None, devices: self.devices.clone() })
+        Ok(Machine { machine: Some(machine), devices: self.devices.clone(), ..Machine::default() })
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Machine {
     pub machine: Option<OsString>,
     /// `--kernel`; the newest where there is none.
     pub kernel: Option<String>,
+    /// `--caches`; as the machine says where there is none.
+    pub caches: Option<&'static str>,
     /// Each `--device`.
     pub devices: Vec<String>,
 }
@@ -83,11 +85,12 @@ impl Job<'_> {
         let mut words: Vec<OsString> =
             vec!["timeout".into(), "--kill-after=10".into(), limit.into()];
         words.extend(self.place.become_user());
-        if let Under::Softiommu(Machine { machine, kernel, devices }) = &self.under {
+        if let Under::Softiommu(Machine { machine, kernel, caches, devices }) = &self.under {
             words.push(self.place.put(&workspace.release("softiommu"))?.into());
             words.push("run".into());
             let options = machine.iter().cloned().map(|it| ("--machine", it));
             let options = options.chain(kernel.iter().map(|it| ("--kernel", it.into())));
+            let options = options.chain(caches.iter().map(|it| ("--caches", it.into())));
             let options = options.chain(devices.iter().map(|it| ("--device", it.into())));
             words.extend(options.flat_map(|(name, value)| [name.into(), value]));
             words.push("--".into());

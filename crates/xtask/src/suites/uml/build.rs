@@ -8,8 +8,7 @@ use std::process::Command;
 use std::thread::available_parallelism;
 
 use super::super::cache::{Kept, compiler, unpack};
-use super::super::{debs, recipe};
-use super::cpio;
+use super::super::{debs, guest, recipe};
 use crate::failure::{At, Failure, Result};
 use crate::workspace::Workspace;
 use crate::{install, process};
@@ -21,7 +20,6 @@ pub const INITRD: &str = "initrd";
 
 /// Options beside the smallest configuration.
 const CONFIG: &str = include_str!("config");
-const INIT: &str = include_str!("init.c");
 
 /// What of the source no kernel for this machine is built from: half of it.
 const EXCLUDED: &[&str] = &[
@@ -37,7 +35,7 @@ const EXCLUDED: &[&str] = &[
 
 /// The folder with the kernel and its initial file system.
 pub fn kept(workspace: &Workspace) -> Result<Kept> {
-    let key = (include_str!("build.rs"), include_str!("cpio.rs"), CONFIG, INIT, compiler()?);
+    let key = (include_str!("build.rs"), guest::SOURCES, guest::DISK, CONFIG, compiler()?);
     Ok(Kept::new(workspace, &format!("uml-{}", recipe::KERNEL), key))
 }
 
@@ -59,13 +57,8 @@ pub fn build(workspace: &Workspace, scratch: &Path) -> Result<PathBuf> {
     compile(&scratch.join(recipe::TOP), &made)?;
     let kernel = kept.join(KERNEL);
     fs::copy(made.join(KERNEL), &kernel).at("create", &kernel)?;
-    let (program, text) = (scratch.join("init"), scratch.join("init.c"));
-    fs::write(&text, INIT).at("write", &text)?;
-    let mut cc = Command::new("cc");
-    process::run(cc.args(["-static", "-O2", "-Wall", "-Wextra", "-o"]).arg(&program).arg(&text))?;
-    let archive = cpio::archive(&fs::read(&program).at("read", &program)?);
     let initrd = kept.join(INITRD);
-    fs::write(&initrd, archive).at("write", &initrd)?;
+    fs::write(&initrd, guest::initrd(scratch, guest::DISK, &[])?).at("write", &initrd)?;
     Ok(kept)
 }
 

@@ -2,12 +2,12 @@
 //! drives our `nvme`. It needs neither KVM nor any right.
 //!
 //! The kernel speaks legacy VFIO (a group, a type1 container, MSI-X) and reaches registers by `pread` and
-//! `pwrite`. In it [`init.c`](./init.c) writes 64 MiB, reads them back and compares them.
+//! `pwrite`. In it [`guest::DISK`] writes 64 MiB, reads them back and compares them.
 
 mod build;
-mod cpio;
 
 use super::Choice;
+use super::guest;
 use super::place::Place;
 use super::runner::{Job, Machine};
 use crate::failure::{Failure, Result};
@@ -16,12 +16,6 @@ use crate::workspace::Workspace;
 /// The device and the place that it has on the default machine.
 const DEVICE: &str = "nvme,size=128M";
 const ADDRESS: &str = "0000:6a:01.0";
-
-/// What the program in it says at its end.
-const OK: &str = "NVME-DATA-OK: ";
-
-/// What it says of interrupts.
-const INTERRUPTS: &str = "interrupts ";
 
 /// How much of the log is shown of a run that failed.
 const LAST_LINES: usize = 40;
@@ -63,51 +57,13 @@ pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
         limit: super::TIME_LIMIT,
     };
     let finished = job.run(workspace, "uml")?;
-    let complaint = finished.require_success().and_then(|()| judge(&finished.output));
+    let complaint = finished.require_success().and_then(|()| guest::judge_disk(&finished.output));
     if let Err(failure) = complaint {
         finished.last_lines(LAST_LINES).iter().for_each(|line| println!("    {line}"));
         let log = finished.log.display();
         return Err(Failure::from(format!("uml: {failure}\nwhole output: {log}")));
     }
-    let said =
-        finished.output.lines().filter(|line| line.contains(OK) || line.contains(INTERRUPTS));
-    said.for_each(|line| println!("    {line}"));
+    guest::said(&finished.output).for_each(|line| println!("    {line}"));
     println!("uml: 1 passed, 0 failed [{:.1} s, {}]", finished.took.as_secs_f64(), choice.user);
     Ok(())
-}
-
-/// What the program in it must have said.
-fn judge(output: &str) -> Result {
-    if !output.contains(OK) {
-        return Err(Failure::from(format!("\"{OK}\" is not in its output")));
-    }
-    let during = output.lines().find_map(|line| {
-        let (_, during) = line.split_once(INTERRUPTS)?.1.split_once(" before, ")?;
-        during.split(' ').next()?.parse::<u64>().ok()
-    });
-    match during {
-        Some(1..) => Ok(()),
-        _ => Err(Failure::from("it counts no interrupts of the disk".to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_are_judged() {
-        #[rustfmt::skip] // one output, one line
-        let cases: &[(&str, Option<&str>)] = &[
-            ("interrupts 3 before, 128 during\nNVME-DATA-OK: 64 MiB written and verified\n", None),
-            ("interrupts 3 before, 0 during\nNVME-DATA-OK: 64 MiB\n",   Some("it counts no interrupts of the disk")),
-            ("NVME-DATA-OK: 64 MiB\n",                                  Some("it counts no interrupts of the disk")),
-            ("interrupts 3 before, 128 during\nNVME-DATA-BAD: read\n",  Some("\"NVME-DATA-OK: \" is not in its output")),
-            ("",                                                        Some("\"NVME-DATA-OK: \" is not in its output")),
-        ];
-        for (output, expected) in cases {
-            let told = judge(output).err().map(|failure| failure.to_string());
-            assert_eq!(told.as_deref(), *expected, "{output:?}");
-        }
-    }
 }

@@ -1,20 +1,24 @@
 //! An initial file system in the kernel's format (`Documentation/driver-api/early-userspace/buffer-format.rst`,
-//! "newc"): a console, and a program as `/init`.
+//! "newc"): a console, a program as `/init`, and modules as `/0.ko` and so on.
 
 /// File types and permissions (`st_mode`).
 const FOLDER: u32 = 0o040_755;
 const CONSOLE: u32 = 0o020_600;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
 
 /// Device number of `/dev/console`, without which `/init` has no output.
 const CONSOLE_NUMBER: (u32, u32) = (5, 1);
 
 /// The whole archive.
-pub fn archive(init: &[u8]) -> Vec<u8> {
+pub fn archive(init: &[u8], modules: &[Vec<u8>]) -> Vec<u8> {
     let mut archive = Vec::new();
     entry(&mut archive, 1, "dev", FOLDER, (0, 0), &[]);
     entry(&mut archive, 2, "dev/console", CONSOLE, CONSOLE_NUMBER, &[]);
     entry(&mut archive, 3, "init", PROGRAM, (0, 0), init);
+    for (inode, (number, module)) in (4..).zip(modules.iter().enumerate()) {
+        entry(&mut archive, inode, &format!("{number}.ko"), FILE, (0, 0), module);
+    }
     entry(&mut archive, 0, "TRAILER!!!", 0, (0, 0), &[]);
     archive
 }
@@ -70,10 +74,14 @@ mod tests {
     fn what_is_written_is_read() {
         for length in 0..9 {
             let init = vec![b'x'; length];
-            let entries = read(&archive(&init));
+            let modules = [vec![b'a'; length + 1], vec![]];
+            let entries = read(&archive(&init, &modules));
             let names: Vec<_> = entries.iter().map(|(name, ..)| name.as_str()).collect();
-            assert_eq!(names, ["dev", "dev/console", "init", "TRAILER!!!"]);
+            assert_eq!(names, ["dev", "dev/console", "init", "0.ko", "1.ko", "TRAILER!!!"]);
             assert_eq!(entries[2], ("init".into(), PROGRAM, init));
+            let [first, second] = modules;
+            assert_eq!(entries[3], ("0.ko".into(), FILE, first));
+            assert_eq!(entries[4], ("1.ko".into(), FILE, second));
         }
     }
 }
