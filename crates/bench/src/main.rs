@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `calls` | a call through `softiommu run`, and through the engine in-process | a native ioctl |
 //! | `stores` | stores of a program to a device's memory: [`mod@stores`] | a signal, a native ioctl |
+//! | `nvme` | reads of a program from an NVMe disk, through `softiommu run`: [`mod@nvme`] | the same in-process |
 //! | `dma` | translations and reads of a device: [`dma`] | the crate `vm-memory`, a copy |
 //!
 //! Every number is the median of batches of one run, in nanoseconds. Where calls are measured no page
@@ -14,6 +15,7 @@
 mod dma;
 mod inside;
 mod measure;
+mod nvme;
 mod stores;
 mod sys;
 
@@ -23,10 +25,10 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, ValueEnum};
-use client::{Iommu, SharedBuffer};
+use client::{Iommu, SharedBuffer, System};
 
 use inside::Inside;
-use measure::{Layout, Target, median_ns};
+use measure::{Layout, Target, median, median_ns};
 
 /// How many mappings are there while one more comes and goes.
 const LIVE: [u64; 3] = [10, 10_000, 1_000_000];
@@ -52,6 +54,8 @@ enum Part {
     Calls,
     /// Stores of programs to a device's memory
     Stores,
+    /// Reads of programs from a disk
+    Nvme,
     /// Accesses of devices
     Dma,
     /// Calls of a program that is under `softiommu run`, for `calls`
@@ -60,6 +64,9 @@ enum Part {
     /// The same for `stores`
     #[value(hide = true)]
     StoresUnder,
+    /// The same for `nvme`
+    #[value(hide = true)]
+    NvmeUnder,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +76,8 @@ fn main() -> ExitCode {
         Part::Calls => calls(cli.softiommu),
         Part::Stores => stores(cli.softiommu),
         Part::StoresUnder => stores_under(),
+        Part::Nvme => nvme(cli.softiommu),
+        Part::NvmeUnder => nvme_under(),
         Part::Dma => dma::run(),
         Part::Under => under(),
     };
@@ -84,8 +93,9 @@ fn main() -> ExitCode {
 
 fn all(softiommu: Option<PathBuf>) -> io::Result<bool> {
     let calls = calls(softiommu.clone())?;
-    let stores = stores(softiommu)?;
-    Ok(dma::run()? && calls && stores)
+    let stores = stores(softiommu.clone())?;
+    let nvme = nvme(softiommu)?;
+    Ok(dma::run()? && calls && stores && nvme)
 }
 
 /// Prints what stores cost, as multiples of a signal.
@@ -105,6 +115,28 @@ fn stores_under() -> io::Result<bool> {
     println!("cheapest call\t{}", measure::cheapest(&mut outside)?);
     println!("store to a BAR\t{store}");
     println!("load from a BAR\t{load}");
+    Ok(true)
+}
+
+/// Prints what reads from a disk cost, as multiples of those in-process.
+fn nvme(softiommu: Option<PathBuf>) -> io::Result<bool> {
+    let (mut inside, mut under) = (Vec::new(), Vec::new());
+    // in turn, so that what happens to the machine meanwhile happens to both
+    for _ in 0..nvme::ROUNDS {
+        inside.push(nvme::inside_ns()?);
+        let told = told_under(&softiommu, &["--machine", nvme::MACHINE], "nvme-under")?;
+        under.extend(told.into_iter().map(|(_, cost)| cost));
+    }
+    let (inside, under) = (median(&mut inside), median(&mut under));
+    println!("{:<42} {:>10} {:>10}", "median of one run", "ns", "x inside");
+    line("in-process: NVMe read of 4 KiB, 32 deep", inside, inside);
+    line("run: NVMe read of 4 KiB, 32 deep", under, inside);
+    Ok(true)
+}
+
+/// The part of `nvme` under `softiommu run`.
+fn nvme_under() -> io::Result<bool> {
+    println!("NVMe read\t{}", nvme::read_ns(&System::host())?);
     Ok(true)
 }
 
@@ -136,15 +168,27 @@ fn calls(softiommu: Option<PathBuf>) -> io::Result<bool> {
     Ok(kept)
 }
 
-/// Starts a part of this program, as an ordinary program under `softiommu run`.
+/// Prints what a part of this program finds under `softiommu run`.
 fn run_under(
     softiommu: Option<PathBuf>,
     arguments: &[&str],
     part: &str,
     one: f64,
 ) -> io::Result<()> {
+    for (name, cost) in told_under(&softiommu, arguments, part)? {
+        line(&format!("run: {name}"), cost, one);
+    }
+    Ok(())
+}
+
+/// Starts a part of this program, as an ordinary program under `softiommu run`; what it tells.
+fn told_under(
+    softiommu: &Option<PathBuf>,
+    arguments: &[&str],
+    part: &str,
+) -> io::Result<Vec<(String, f64)>> {
     let this = env::current_exe()?;
-    let softiommu = softiommu.unwrap_or_else(|| this.with_file_name("softiommu"));
+    let softiommu = softiommu.clone().unwrap_or_else(|| this.with_file_name("softiommu"));
     if !softiommu.exists() {
         let text = format!("{}: not there; `cargo build --release` makes it", softiommu.display());
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
@@ -157,15 +201,12 @@ fn run_under(
         .arg(part)
         .stderr(Stdio::inherit())
         .output()?;
-    for text in String::from_utf8_lossy(&output.stdout).lines() {
-        let Some((name, cost)) = text.rsplit_once('\t') else { continue };
-        line(&format!("run: {name}"), cost.parse().unwrap_or(f64::NAN), one);
+    if !output.status.success() {
+        return Err(io::Error::other("the part under `run` failed"));
     }
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other("the part under `run` failed"))
-    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = text.lines().filter_map(|text| text.rsplit_once('\t'));
+    Ok(told.map(|(name, cost)| (name.to_owned(), cost.parse().unwrap_or(f64::NAN))).collect())
 }
 
 /// The part under `softiommu run`: a line a number, a tab before it.

@@ -78,6 +78,14 @@ impl OpenFile {
         }
     }
 
+    /// `mmap(2)` of a part of a device, to read and write; none of an engine's, which is called instead.
+    pub fn map(&self, at: u64, length: usize) -> io::Result<Option<sys::Mapping>> {
+        match &self.0 {
+            Kind::Kernel(file) => sys::Mapping::new(file.as_fd(), at, length).map(Some),
+            Kind::Software(_) => Ok(None),
+        }
+    }
+
     /// `write(2)` of `count` bytes from an address at which nothing is.
     pub fn write_nowhere(&self, count: usize) -> io::Result<usize> {
         match &self.0 {

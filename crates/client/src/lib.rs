@@ -11,7 +11,7 @@
 //! | [`file`] | an open file: the kernel's, or an engine's |
 //! | [`soft`] | an engine in this process |
 //! | [`session`] | a device under a scratch iommufd, and its calls by name |
-//! | [`region`] | a part of a device |
+//! | [`region`] | a part of a device, mapped or not |
 //! | [`guest`] | what a guest's driver writes: entries that lead to tables, commands |
 //! | [`table`] | a guest's page table |
 //! | [`iommu`] | a `/dev/iommu` without a device |
@@ -49,7 +49,7 @@ pub use device::{Device, NotNegotiated};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use iommu::Iommu;
 pub use probe::{CannotAsk, probe, probe_all};
-pub use region::Region;
+pub use region::{Region, Registers};
 pub use session::Failed;
 pub use survey::{Span, Survey, survey};
 pub use sys::SharedBuffer;

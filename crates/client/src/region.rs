@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::file::OpenFile;
+use crate::sys::Mapping;
 
 /// A region of a VFIO device. As long as it is there, the device stays open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Region {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) start: u64,
@@ -31,8 +32,43 @@ impl Region {
         if count == from.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
+    /// Maps its first bytes. Errors are those of `mmap(2)`; `UnexpectedEof` past the end.
+    pub fn map(&self, length: u64) -> io::Result<Registers> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let mapping = self.file.map(self.position(0, length)?, length)?;
+        Ok(Registers { region: self.clone(), mapping })
+    }
+
     fn position(&self, at: u64, length: usize) -> io::Result<u64> {
         let end = at.checked_add(length as u64).filter(|end| *end <= self.size);
         end.map(|_| self.start + at).ok_or(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// The first bytes of a region, mapped: words of 4 bytes, each loaded or stored in one step. Of an engine
+/// in this process nothing is mapped; each access is a call.
+#[derive(Debug)]
+pub struct Registers {
+    region: Region,
+    mapping: Option<Mapping>,
+}
+
+impl Registers {
+    /// Loads a word, at a multiple of 4. It is an error where it is not mapped.
+    pub fn load(&self, at: u64) -> io::Result<u32> {
+        let Some(mapping) = &self.mapping else {
+            let mut word = [0; 4];
+            return self.region.read(at, &mut word).map(|()| u32::from_le_bytes(word));
+        };
+        mapping.load(at).ok_or(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Stores a word, at a multiple of 4: the device sees what was stored to memory before. It is an
+    /// error where it is not mapped.
+    pub fn store(&self, at: u64, word: u32) -> io::Result<()> {
+        let Some(mapping) = &self.mapping else {
+            return self.region.write(at, &word.to_le_bytes());
+        };
+        mapping.store(at, word).ok_or(io::ErrorKind::InvalidInput.into())
     }
 }

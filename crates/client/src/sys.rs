@@ -1,9 +1,11 @@
 //! The calls that need `unsafe`.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, fence};
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -41,8 +43,67 @@ pub(crate) fn write_nowhere(fd: BorrowedFd<'_>, count: usize) -> io::Result<usiz
 }
 
 pub(crate) fn adopt(number: u32) -> OwnedFd {
-    // SAFETY: a command has just given this number to us, and nobody else knows it.
+    // SAFETY: a call has just given this number to us, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(number.cast_signed()) }
+}
+
+/// A device's memory, mapped: only words of 4 bytes, each in one step.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u32>,
+    length: usize,
+}
+
+impl Mapping {
+    /// Maps a part of a device. Errors are those of `mmap(2)`.
+    pub fn new(fd: BorrowedFd<'_>, at: u64, length: usize) -> io::Result<Self> {
+        let offset = at.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+        let start = map(length, fd.as_raw_fd(), offset)?;
+        Ok(Self { start: start.cast(), length })
+    }
+
+    /// The word at an offset; none off a multiple of 4, or beyond the end.
+    pub fn load(&self, offset: u64) -> Option<u32> {
+        // SAFETY: within the mapping; volatile, since a device has it.
+        self.word(offset).map(|word| unsafe { word.read_volatile() })
+    }
+
+    /// Stores a word, after everything that was stored to memory before.
+    pub fn store(&self, offset: u64, value: u32) -> Option<()> {
+        let word = self.word(offset)?;
+        fence(Ordering::SeqCst);
+        // SAFETY: within the mapping; volatile, since a device has it.
+        unsafe { word.write_volatile(value) };
+        Some(())
+    }
+
+    fn word(&self, offset: u64) -> Option<NonNull<u32>> {
+        let offset = usize::try_from(offset).ok()?;
+        let within = offset.is_multiple_of(4) && offset < self.length;
+        // SAFETY: within the mapping, which has whole pages.
+        within.then(|| unsafe { self.start.byte_add(offset) })
+    }
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread.
+unsafe impl Send for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference into it was ever given out.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// A new shared mapping to read and write, at an address that the kernel chooses.
+fn map(length: usize, fd: i32, offset: i64) -> io::Result<NonNull<u8>> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    // SAFETY: nothing is where the kernel places it.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, offset) };
+    match NonNull::new(start.cast()) {
+        Some(start) if start.as_ptr() as isize != -1 => Ok(start),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Memory that a device may read and write at any time: only whole bytes, only copies.
@@ -50,29 +111,23 @@ pub(crate) fn adopt(number: u32) -> OwnedFd {
 pub struct SharedBuffer {
     start: NonNull<u8>,
     length: usize,
+    /// By it an engine in this process reaches the memory without calls.
+    _file: OwnedFd,
 }
 
 impl SharedBuffer {
     /// Maps `length` bytes of zeros, rounded up to whole pages, shared with children. Errors are those
-    /// of `mmap(2)`.
+    /// of `memfd_create(2)`, `ftruncate(2)` and `mmap(2)`.
     pub fn new(length: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let length = length.checked_next_multiple_of(page).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        match NonNull::new(start.cast()) {
-            Some(start) if start.as_ptr() as isize != -1 => Ok(Self { start, length }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        // SAFETY: the name is a string; the descriptor is new, or none.
+        let number = unsafe { libc::memfd_create(c"buffer".as_ptr(), libc::MFD_CLOEXEC) };
+        let file =
+            File::from(adopt(u32::try_from(number).map_err(|_| io::Error::last_os_error())?));
+        file.set_len(length as u64)?;
+        let start = map(length, file.as_raw_fd(), 0)?;
+        Ok(Self { start, length, _file: file.into() })
     }
 
     /// Its address, for commands.
@@ -99,6 +154,18 @@ impl SharedBuffer {
             // SAFETY: within the mapping; volatile, since a device may write it.
             *byte = unsafe { self.start.add(index).read_volatile() };
         }
+    }
+
+    /// Loads 8 bytes in one step; what is loaded after them is no older. They are 0 where the offset is no
+    /// multiple of 8, or beyond the end.
+    pub fn load_word(&self, offset: usize) -> u64 {
+        if !offset.is_multiple_of(8) || offset >= self.length {
+            return 0;
+        }
+        // SAFETY: within the mapping, which has whole pages; volatile, since a device may write it.
+        let word = unsafe { self.start.add(offset).cast::<u64>().read_volatile() };
+        fence(Ordering::Acquire);
+        word
     }
 
     /// Stores 8 bytes in one step, so that nobody sees a part of them. It is none where the offset is no

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::process::{self, Child, Command};
 use std::thread;
 
-use crate::ROLE;
+use crate::{ROLE, nvme};
 use client::{Iommu, SharedBuffer};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -29,6 +29,7 @@ fn main() {
     let done = match role.as_str() {
         "share" => share(),
         "share-child" => inherited().and_then(|iommu| call_in_turn(&iommu, ioas(), [2, 3])),
+        "nvme" => nvme::reads(),
         "pass" => pass(),
         "pass-child" => inherited().and_then(|iommu| alloc(&iommu).map(drop)),
         "sriov" => crate::sysfs::make_virtual_function(),

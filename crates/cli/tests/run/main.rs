@@ -6,6 +6,7 @@ mod client;
 mod endings;
 mod legacy;
 mod names;
+mod nvme;
 mod sharing;
 mod stores;
 mod storm;
@@ -46,9 +47,18 @@ impl Run {
 
     /// The same on another machine.
     fn client_on(&self, machine: &str, role: &str) -> Command {
+        self.client_with(&["--machine", machine], role)
+    }
+
+    /// The same with options.
+    fn client_with(&self, options: &[&str], role: &str) -> Command {
         let this = env::current_exe().unwrap();
-        let mut command = self.command(&["--machine", machine, "--"]);
-        command.arg(this).args(["--exact", "client::main", "--nocapture"]).env(ROLE, role);
+        let mut command = self.command(options);
+        command
+            .arg("--")
+            .arg(this)
+            .args(["--exact", "client::main", "--nocapture"])
+            .env(ROLE, role);
         command
     }
 
