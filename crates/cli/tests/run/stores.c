@@ -760,6 +760,8 @@ static void alarms_go_off(void)
     map();
     *word(21) = 0;
     CHECK(signal(SIGALRM, alarmed) == SIG_DFL);
+    /* an alarm may jump before the loop says where to */
+    sigsetjmp(back, 1);
     CHECK(setitimer(ITIMER_REAL, &every, NULL) == 0);
     while (alarms < 600) {
         sigset_t alarm, before;
