@@ -5,7 +5,8 @@
 //! pages, at several latencies of the device. Without any latency DPDK's driver of `ioat` loses a
 //! completion: while a failed operation is pending, `__ioat_recover` submits the others again, and what has
 //! finished by then is reported one short (`ioat_completed_status` in DPDK 22.11). That run must fail in
-//! just that way, or the device is not as fast as it says.
+//! just that way, or the device is not as fast as it says. It can happen at a short latency, too, where the
+//! machine is so busy that the driver waits for a CPU longer than the device takes; such a run is made again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -72,7 +73,16 @@ enum Expected {
     Fails(&'static str),
 }
 
-const LOST: Expected = Expected::Fails("unexpected number of completions received, 0, not 1");
+/// What the test says where the driver has lost a completion.
+const ONE_SHORT: &[&str] = &[
+    "unexpected number of completions received, 0, not 1",
+    "incorrect number of completions received, got 15 not 16",
+];
+
+/// How often a run is made at most where that happens.
+const ATTEMPTS: u32 = 8;
+
+const LOST: Expected = Expected::Fails(ONE_SHORT[0]);
 
 #[rustfmt::skip] // one run, one line
 const ROWS: &[Row] = &[
@@ -182,7 +192,15 @@ impl Row {
             under: choice.under(machine),
             limit: TIME_LIMIT,
         };
-        let finished = job.run(workspace, &format!("dmadev-{}", self.device))?;
+        let mut attempt = 1;
+        let finished = loop {
+            let finished = job.run(workspace, &format!("dmadev-{}", self.device))?;
+            if attempt == ATTEMPTS || !self.shall_be_made_again(&finished.output) {
+                break finished;
+            }
+            attempt += 1;
+            println!("dmadev {}: DPDK lost a completion; attempt {attempt}", self.device);
+        };
         match self.judge(&finished.output) {
             Ok(word) => {
                 let took = finished.took.as_secs_f64();
@@ -206,6 +224,12 @@ impl Row {
         words.map(Into::into).into()
     }
 
+    /// Whether the driver lost a completion where the device is not meant to be that fast.
+    fn shall_be_made_again(&self, output: &str) -> bool {
+        let has_lost = ONE_SHORT.iter().any(|says| output.contains(says));
+        matches!(self.expected, Expected::Ok) && has_lost && self.driver.contains("ioat")
+    }
+
     fn judge(&self, output: &str) -> Result<&'static str, String> {
         let says = |text: &str| output.contains(text);
         match self.expected {
@@ -226,7 +250,7 @@ mod tests {
 
     #[test]
     fn outputs_are_judged() {
-        let row = |expected| Row { device: "ioat", driver: "", expected };
+        let row = |expected| Row { device: "ioat", driver: "ioat", expected };
         let (good, lost) = (row(Expected::Ok), row(LOST));
         #[rustfmt::skip] // one output, one line
         let cases: &[(&Row, &str, Result<&str, &str>)] = &[
@@ -246,5 +270,11 @@ mod tests {
                 "{output:?}"
             );
         }
+        for says in ONE_SHORT {
+            assert!(good.shall_be_made_again(says) && !lost.shall_be_made_again(says));
+        }
+        assert!(!good.shall_be_made_again("received, got 14 not 16"));
+        let dsa = Row { driver: "idxd", ..row(Expected::Ok) };
+        assert!(!dsa.shall_be_made_again(ONE_SHORT[0]));
     }
 }
