@@ -5,6 +5,7 @@
 //! | `test` | [`mod@test`] | every check of CI, in order, and installs what they need |
 //! | `arrows` | [`arrows`] | holds the crate graph against the table of allowed arrows |
 //! | `generated` | [`generated`] | checks or rewrites the marked tables of the README |
+//! | `fuzz` | [`mod@fuzz`] | fuzzes devices |
 //! | `suites` | [`suites`] | downloads, compiles and runs the kernel's own tests |
 //!
 //! Exit status: 0 when all is well, 1 when a check failed, 2 for a wrong command line.
@@ -17,6 +18,7 @@
 
 mod arrows;
 mod failure;
+mod fuzz;
 mod generated;
 mod install;
 mod process;
@@ -46,6 +48,7 @@ enum Verb {
     /// Hold the crate graph against the table of allowed arrows
     Arrows,
     Generated(generated::Options),
+    Fuzz(fuzz::Options),
     Suites(suites::Options),
 }
 
@@ -65,6 +68,7 @@ fn run(verb: Verb) -> Result {
         Verb::Test(options) => test::run(&workspace, &options),
         Verb::Arrows => arrows::run(&workspace),
         Verb::Generated(options) => generated::run(&workspace, &options),
+        Verb::Fuzz(options) => fuzz::run(&workspace, &options),
         Verb::Suites(options) => suites::run(&workspace, &options),
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::failure::{Failure, Result};
 use crate::suites::{self, Choice, User};
 use crate::workspace::Workspace;
-use crate::{arrows, generated, install, process};
+use crate::{arrows, fuzz, generated, install, process};
 
 /// Run every check of CI, after installing what they need.
 #[derive(Args)]
@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests",                     slow: false, run: |w| cargo(w, &["nextest", "run", "--workspace"]) },
     Step { name: "tests in documentation",    slow: false, run: |w| cargo(w, &["test", "--doc", "--workspace"]) },
     Step { name: "release build",             slow: true,  run: |w| passed(suites::build_ours(w)) },
+    Step { name: "fuzz targets, for a little", slow: true, run: |w| passed(fuzz::smoke(w)) },
     Step { name: "compile outside suites",    slow: true,  run: |w| passed(suites::build(w).map(drop)) },
     Step { name: "iommufd",                   slow: true,  run: |w| suite(w, "iommufd", User::Current) },
     Step { name: "iommufd, no rights",        slow: true,  run: |w| suite(w, "iommufd", User::Nobody) },
