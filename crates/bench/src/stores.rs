@@ -5,11 +5,15 @@
 
 use std::io;
 
+use client::System;
+use client::feature::PASSTHROUGH;
+use uapi::vfio::VFIO_PCI_BAR0_REGION_INDEX;
+
 use crate::measure::median_ns;
-use crate::sys::{self, Registers};
+use crate::sys;
 
 /// Where `dmatest` has room for its script: registers that only hold what is stored.
-const SCRIPT: i64 = 0x1000;
+const SCRIPT: u64 = 0x1000;
 
 /// A signal that is sent to this thread, and its handler that does nothing.
 pub fn signal_ns() -> io::Result<f64> {
@@ -22,15 +26,25 @@ pub fn signal_ns() -> io::Result<f64> {
 
 /// A store, and a load, of a program under `softiommu run` on a machine with a device.
 pub fn store_and_load_ns() -> io::Result<(f64, f64)> {
-    let registers = Registers::map(SCRIPT)?;
+    let system = System::host();
+    let functions = system.functions();
+    let function = functions.first().ok_or(io::ErrorKind::NotFound)?;
+    let device = system.device(function.address).open_unasked(&PASSTHROUGH);
+    let device = device.map_err(io::Error::other)?;
+    let bar = device.region(VFIO_PCI_BAR0_REGION_INDEX).map_err(io::Error::other)?;
+    let registers = bar.map(2 * SCRIPT)?;
     let mut word = 0;
     let store = median_ns(500, || {
         word += 1;
-        let seen = registers.store(word);
-        if seen == word { Ok(()) } else { Err(io::Error::other("a store was lost")) }
+        registers.store(SCRIPT, word)?;
+        if registers.load(SCRIPT)? == word {
+            Ok(())
+        } else {
+            Err(io::Error::other("a store was lost"))
+        }
     })?;
     let load = median_ns(100_000, || {
-        std::hint::black_box(registers.load());
+        std::hint::black_box(registers.load(SCRIPT)?);
         Ok(())
     })?;
     Ok((store, load))

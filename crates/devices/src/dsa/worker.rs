@@ -76,7 +76,6 @@ impl Work for Shared {
         let Hand { job: place, pieces } = hand;
         self.end(place);
         let Some(job) = place else { return self.begin(place) };
-        let epoch = job.line.epoch;
         match self.advance(job, pieces) {
             Ok(()) => {
                 // what is told to be over is: a command may come next that waits for that
@@ -85,9 +84,7 @@ impl Work for Shared {
                 }
                 Step::Done
             }
-            Err(Trouble::Waits) => {
-                job.line.awaited().map_or(Step::Done, |awaited| Step::Waits(awaited, epoch))
-            }
+            Err(Trouble::Waits) => job.line.wait(),
             Err(Trouble::Fault(fault)) => {
                 let outcome = Outcome::fault(fault);
                 self.fail(job, outcome);

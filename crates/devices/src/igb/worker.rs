@@ -80,11 +80,7 @@ impl Work for Shared {
         match self.advance(run) {
             Ok(true) => {}
             Ok(false) | Err(Trouble::Gone) => hand.0 = None,
-            Err(Trouble::Waits) => {
-                if let Some(awaited) = run.line.awaited() {
-                    return Step::Waits(awaited, epoch);
-                }
-            }
+            Err(Trouble::Waits) => return run.line.wait(),
             Err(Trouble::Fault(_)) => {
                 let mut state = self.state.lock();
                 state.stuck |= state.epoch == epoch;

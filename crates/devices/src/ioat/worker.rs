@@ -123,11 +123,7 @@ impl Work for Shared {
         match self.advance(run) {
             Ok(true) => {}
             Ok(false) | Err(Trouble::Gone) => hand.0 = None,
-            Err(Trouble::Waits) => {
-                if let Some(awaited) = run.line.awaited() {
-                    return Step::Waits(awaited, epoch);
-                }
-            }
+            Err(Trouble::Waits) => return run.line.wait(),
             Err(Trouble::Fault(fault)) => {
                 let error = self.error_of(run, fault);
                 run.doing = Doing::Report { interrupt: false, error };

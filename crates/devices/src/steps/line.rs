@@ -5,7 +5,7 @@ use std::ops::Range;
 use engine::{Answer, Awaited, Burst, DmaFault, PageRequest, Rights};
 use mem::PAGE_SIZE;
 
-use super::Notice;
+use super::{Notice, Step};
 use crate::worker::{Halt, Worker};
 
 /// The group of page requests that devices of one queue of work use: one request is under way at most.
@@ -56,9 +56,10 @@ impl Line {
         Self { epoch, pasid: None, privileged: false, asks: false, waiting: None }
     }
 
-    /// What the work waits for.
-    pub fn awaited(&self) -> Option<Awaited> {
-        self.waiting.as_ref().map(|waiting| waiting.name)
+    /// What a step comes to that could not be made for now.
+    pub fn wait(&self) -> Step {
+        let awaited = self.waiting.as_ref().map(|waiting| waiting.name);
+        awaited.map_or(Step::Done, |awaited| Step::Waits(awaited, self.epoch))
     }
 
     /// The answer came.
