@@ -66,6 +66,7 @@ pub use caller::{Caller, Signal};
 pub use commands::{STATUS, Status, VFIO_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
+pub use function::DmaLog;
 pub use interrupts::{Interrupts, Told, Trigger, Watched};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;

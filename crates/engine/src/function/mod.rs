@@ -9,11 +9,13 @@
 //! | [`config`] | configuration space |
 //! | [`irqs`] | interrupts |
 //! | [`features`] | features, and calls that no device here serves |
+//! | [`logging`] | a device's own log of what it writes |
 
 mod calls;
 mod config;
 mod features;
 mod irqs;
+mod logging;
 mod regions;
 mod transfer;
 
@@ -25,6 +27,7 @@ use profile::machine;
 
 use config::Config;
 use features::Sleep;
+pub use logging::DmaLog;
 pub(crate) use transfer::Way;
 
 use crate::dma::Requester;
@@ -131,6 +134,9 @@ impl Function {
         // and it is reset, as it is when the next one gets it
         self.enable();
         self.interrupts.state().close();
+        if let Some(log) = self.model.get().and_then(|model| model.dma_log()) {
+            log.stop();
+        }
         *self.sleep.lock() = Sleep::default();
         self.held.store(false, Ordering::Release);
     }
