@@ -72,6 +72,8 @@ const MSIX: u32 = 3;
 #[derive(Debug)]
 pub struct Igb {
     stepper: Stepper<Shared>,
+    /// The table of MSI-X and its pending bits, which are the system's: what a program maps of them.
+    msix: Registers,
 }
 
 impl Igb {
@@ -85,7 +87,8 @@ impl Igb {
             state: Mutex::new(State::new(0)),
         };
         shared.state.lock().show(&shared.registers);
-        Ok(Self { stepper: Stepper::new(shared, settings.latency)? })
+        let msix = Registers::new("igb-msix", spec::MSIX_SIZE)?;
+        Ok(Self { stepper: Stepper::new(shared, settings.latency)?, msix })
     }
 
     fn shared(&self) -> &Shared {
@@ -104,7 +107,11 @@ impl Model for Igb {
     }
 
     fn memory(&self, bar: u32) -> Option<Arc<SharedFile>> {
-        (bar == REGISTERS).then(|| self.shared().registers.memory())
+        match bar {
+            REGISTERS => Some(self.shared().registers.memory()),
+            MSIX => Some(self.msix.memory()),
+            _ => None,
+        }
     }
 
     fn vectors(&self) -> Vectors {
@@ -116,7 +123,7 @@ impl Model for Igb {
     fn read(&self, bar: u32, offset: u64, to: &mut [u8]) {
         match bar {
             REGISTERS => self.shared().registers.read(offset, to),
-            _ => to.fill(0),
+            _ => self.msix.read(offset, to),
         }
     }
 
