@@ -81,10 +81,21 @@ static uint32_t capability(uint8_t id)
 	return next ? CONFIG + next : 0;
 }
 
+static void off(void)
+{
+	say("guest: off\n");
+	out(SLEEP, SLEEP_OFF);
+	for (;;)
+		__asm__("hlt");
+}
+
 void guest(void)
 {
-	uint32_t msix = capability(MSIX), registers[4], vector = 0;
+	uint32_t msix, registers[4], vector = 0;
 
+	if (load(CONFIG) == ~0u)
+		off(); /* there is no device */
+	msix = capability(MSIX);
 	store(CONFIG + BAR, REGISTERS);
 	if (load(CONFIG + BAR) & BAR_WIDE)
 		store(CONFIG + BAR + 4, 0);
@@ -105,8 +116,6 @@ void guest(void)
 		say_word(i ? " " : "\nguest: registers ", registers[i]);
 	if (vector)
 		say_word("\nguest: vector control ", load(vector + 12));
-	say("\nguest: off\n");
-	out(SLEEP, SLEEP_OFF);
-	for (;;)
-		__asm__("hlt");
+	say("\n");
+	off();
 }

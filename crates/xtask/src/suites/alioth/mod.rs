@@ -21,7 +21,7 @@ use super::Choice;
 use super::cache::Kept;
 use super::guest;
 use super::place::{Place, User};
-use super::runner::{Job, Machine};
+use super::runner::{Job, Machine, Under};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
 use crate::{install, process};
@@ -111,10 +111,20 @@ const MEMORY_SIZE: &str = "size = 0x4000000";
 /// The guest's last words.
 const OFF: &str = "guest: off";
 
-/// Why it cannot be run here by this user.
+/// Why it cannot be run here by this user: without KVM, or where KVM does not get alioth's guest to its end even
+/// without a device, nothing is told of devices.
 pub fn why_not(workspace: &Workspace, user: User) -> Result<Option<String>> {
     let place = Place::new(workspace, "alioth", user)?;
-    Ok(kvm(&place).err().map(|failure| failure.to_string()))
+    let kvm = match kvm(&place) {
+        Ok(kvm) => kvm,
+        Err(failure) => return Ok(Some(failure.to_string())),
+    };
+    let files = Files::new(workspace, &place, kvm)?;
+    let alone = files.job(&place, &[], Under::Kernel).run(workspace, "alioth-alone")?;
+    let ended = alone.output.contains(OFF) && alone.require_success().is_ok();
+    let why =
+        || format!("KVM does not run alioth's guest without a device: {}", alone.log.display());
+    Ok((!ended).then(why))
 }
 
 /// KVM's node, where the user can open it.
@@ -159,11 +169,8 @@ fn prepare_guest(place: &Place) -> Result<PathBuf> {
 /// Runs every row on every way, or those rows whose device begins with an argument.
 pub fn run(workspace: &Workspace, choice: &Choice) -> Result {
     let place = Place::new(workspace, "alioth", choice.user)?;
-    let files = Files {
-        kvm: kvm(&place).map_err(|failure| Failure::from(format!("alioth: {failure}")))?,
-        program: place.put(&prepare(workspace)?)?,
-        guest: prepare_guest(&place)?,
-    };
+    let kvm = kvm(&place).map_err(|failure| Failure::from(format!("alioth: {failure}")))?;
+    let files = Files::new(workspace, &place, kvm)?;
     let chosen = |row: &&Row| {
         let mut starts = choice.arguments.iter().filter_map(|start| start.to_str());
         choice.arguments.is_empty() || starts.any(|start| row.device.starts_with(start))
@@ -198,6 +205,33 @@ struct Files {
     guest: PathBuf,
 }
 
+impl Files {
+    fn new(workspace: &Workspace, place: &Place, kvm: PathBuf) -> Result<Self> {
+        let (program, guest) = (place.put(&prepare(workspace)?)?, prepare_guest(place)?);
+        Ok(Self { kvm, program, guest })
+    }
+
+    /// A run of alioth, with more arguments.
+    fn job<'p>(&self, place: &'p Place, more: &[&str], under: Under) -> Job<'p> {
+        let mut command = Command::new(&self.program);
+        command.args(["--log-spec", "debug", "boot", "--cpu", "count=1", "--memory", MEMORY]);
+        command.arg("--hypervisor").arg(format!("kvm,dev_kvm={}", self.kvm.display()));
+        command.arg("--pvh").arg(&self.guest).args(more);
+        let command = process::shown(&command);
+        Job {
+            place,
+            // its standard input must be a terminal
+            program: "script".into(),
+            arguments: ["--quiet", "--return", "--command", &command, "/dev/null"]
+                .map(OsString::from)
+                .into(),
+            environment: vec![("SHELL", "/bin/sh".into())],
+            under,
+            limit: TIME_LIMIT,
+        }
+    }
+}
+
 impl Row {
     fn run(
         &self,
@@ -208,18 +242,7 @@ impl Row {
         files: &Files,
     ) -> Result<String> {
         let machine = Machine { devices: vec![self.device.into()], ..Machine::default() };
-        let command = process::shown(&command(way, files));
-        let job = Job {
-            place,
-            // its standard input must be a terminal
-            program: "script".into(),
-            arguments: ["--quiet", "--return", "--command", &command, "/dev/null"]
-                .map(OsString::from)
-                .into(),
-            environment: vec![("SHELL", "/bin/sh".into())],
-            under: choice.under(machine),
-            limit: TIME_LIMIT,
-        };
+        let job = files.job(place, way.arguments, choice.under(machine));
         let name = format!("alioth-{}-{}", self.device, way.name);
         let finished = job.run(workspace, &name)?;
         let name = format!("alioth {} on {}", way.name, self.device);
@@ -262,15 +285,6 @@ impl Row {
             (Expected::Panics(_), true) => Err("it must fail".to_owned()),
         }
     }
-}
-
-/// Alioth's command line.
-fn command(way: &Way, files: &Files) -> Command {
-    let mut command = Command::new(&files.program);
-    command.args(["--log-spec", "debug", "boot", "--cpu", "count=1", "--memory", MEMORY]);
-    command.arg("--hypervisor").arg(format!("kvm,dev_kvm={}", files.kvm.display()));
-    command.arg("--pvh").arg(&files.guest).args(way.arguments);
-    command
 }
 
 #[cfg(test)]
