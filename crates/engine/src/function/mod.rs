@@ -9,11 +9,13 @@
 //! | [`config`] | configuration space |
 //! | [`irqs`] | interrupts |
 //! | [`features`] | features, and calls that no device here serves |
+//! | [`nested`] | regions and an interrupt for faults, under the API of 2020 |
 
 mod calls;
 mod config;
 mod features;
 mod irqs;
+mod nested;
 mod regions;
 mod transfer;
 
@@ -25,6 +27,7 @@ use profile::machine;
 
 use config::Config;
 use features::Sleep;
+pub(crate) use nested::NestedFaults;
 pub(crate) use transfer::Way;
 
 use crate::dma::Requester;
@@ -64,6 +67,7 @@ pub(crate) struct Function {
     model: OnceLock<Arc<dyn Model>>,
     config: Mutex<Config>,
     sleep: Mutex<Sleep>,
+    nested: Mutex<Option<NestedFaults>>,
     /// Whether a program has it.
     held: AtomicBool,
     /// By which programs that have a physical function and its virtual ones trust each other; that of the
@@ -95,6 +99,7 @@ impl Function {
             model,
             config,
             sleep,
+            nested: Mutex::default(),
             held,
             token,
         }
@@ -124,6 +129,8 @@ impl Function {
             model.reset();
         }
         self.interrupts.state().reset();
+        self.requester.reset();
+        self.empty_rings();
     }
 
     /// It gives it back: DMA ends first, then its interrupts (`vfio_pci_core_disable`).
@@ -161,6 +168,7 @@ impl Function {
         if let Some(model) = self.model.get() {
             model.reset();
         }
+        self.requester.reset();
         self.interrupts.state().reset();
         self.switched(before, config);
     }
