@@ -1,12 +1,14 @@
 //! The built-in example: an ordinary program that uses `/dev/iommu`.
 //!
 //! It knows nothing of softiommu. Where there is a device behind an IOMMU it plays the story of guest
-//! SVA, as far as the machine goes ([`sva`]); on the machine of the kernel's mock device, that of DMA and
-//! page faults ([`mock`]).
+//! SVA ([`guest`]), as far as the machine goes, by today's API ([`sva`]) or by that of 2020 ([`y2020`]); on
+//! the machine of the kernel's mock device, that of DMA and page faults ([`mock`]).
 
 mod dmatest;
+mod guest;
 mod mock;
 mod sva;
+mod y2020;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -20,6 +22,7 @@ pub fn play() -> ExitCode {
     let device = functions.iter().find(|function| function.vfio.is_some());
     let played = match device {
         Some(function) => sva::story(function),
+        None if let Some(found) = y2020::find(&functions) => y2020::story(found),
         None if client::mock::is_there() => mock::story(),
         None => {
             let why = match System::host().units().is_empty() {
