@@ -91,7 +91,7 @@ pub const VFIO_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_DEVICE_GET_IRQ_INFO",      "6.2", "How many interrupts of a kind there are", Status::Works),
     ("VFIO_DEVICE_SET_IRQS",          "6.2", "Say who is told of interrupts, mask them, raise them", Status::Works),
     ("VFIO_DEVICE_RESET",             "6.2", "Reset the device", Status::Works),
-    ("VFIO_DEVICE_FEATURE",           "6.2", "Low power, the token of SR-IOV devices", Status::Works),
+    ("VFIO_DEVICE_FEATURE",           "6.2", "Low power, the token of SR-IOV devices, what a device with a log has written", Status::Works),
     ("VFIO_DEVICE_PCI_HOT_RESET",     "6.2", "Reset the bus, or tell whom that reaches", Status::Partly("no bus here can be reset: `ENODEV`")),
     ("VFIO_DEVICE_IOEVENTFD",         "6.2", "A store to a BAR when an eventfd is raised", Status::Partly("checked, then `ENOSPC`")),
     ("VFIO_GROUP_GET_STATUS",         "6.2", "Whether a group can be used, and has a container", Status::Works),
