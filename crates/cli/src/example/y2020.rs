@@ -37,7 +37,10 @@ pub fn story((function, container): (&Function, Container)) -> Step<()> {
     let kind = function.iommu.vendor.map_or("an IOMMU of no kind known here", |it| it.name());
     say("device", format!("{} behind {iommu} ({kind})", function.address));
     say("version", container.version().at("asking for the version")?);
-    container.nest().at("taking the nesting driver")?;
+    if let Err(failed) = container.nest() {
+        say("nesting", format!("refused: {failed}"));
+        return Ok(());
+    }
     let Some(info) = container.info().at("asking what there is")? else {
         say("nesting", "the kernel tells of none");
         return Ok(());

@@ -12,9 +12,11 @@
 //! | [`Container::device`] | `VFIO_GROUP_GET_DEVICE_FD` |
 //! | [`Faults`] | the regions of faults and of answers |
 //!
-//! Nothing is asked before it is used: a kernel of 2020 has no question for the whole. Both layouts of the
-//! arguments can be sent, and it is for the caller to know which the kernel takes.
+//! Nothing is asked before it is used: a kernel of 2020 has no question for the whole. [`check()`] is one, made of
+//! these calls. Both layouts of the arguments can be sent, and it is for the caller to know which the kernel
+//! takes.
 
+mod check;
 mod faults;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use uapi::y2020::transport::*;
 use uapi::y2020::{Layout, v5_5, v5_10};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use check::{Missing, check};
 pub use faults::{Faults, PageRequest};
 
 use crate::file::OpenFile;
