@@ -65,7 +65,7 @@ use profile::machine::{self, Iommu, Vendor};
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
-pub use commands::{STATUS, Status, VFIO_STATUS};
+pub use commands::{STATUS, Status, VFIO_STATUS, Y2020_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
 pub use function::DmaLog;
