@@ -46,6 +46,14 @@ impl OpenFile {
         }
     }
 
+    /// Makes a call whose argument is a number.
+    pub fn ioctl_of_number(&self, number: u32, argument: u32) -> io::Result<i32> {
+        match &self.0 {
+            Kind::Kernel(file) => sys::ioctl_of_number(file.as_fd(), number, argument.into()),
+            Kind::Software(file) => file.ioctl(number, argument.into()),
+        }
+    }
+
     /// `read(2)`; returns the bytes read.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {

@@ -21,6 +21,7 @@
 //! | [`device`] | a device, and what may be asked of it |
 //! | [`mod@survey`] | a requirement under every kernel |
 //! | [`feature`] | features that were asked for before they are used |
+//! | [`y2020`] | the API of 2020: its calls, each by itself |
 //! | [`sys`] | the calls that need `unsafe` |
 //!
 //! It calls through libc, as C programs do, so it works under `softiommu run` too.
@@ -42,6 +43,7 @@ pub mod survey;
 mod sys;
 pub mod system;
 mod table;
+pub mod y2020;
 
 pub use profile;
 

@@ -21,6 +21,13 @@ pub(crate) fn ioctl<T: FromBytes + IntoBytes>(
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// An `ioctl(2)` whose argument is a number, by its definition.
+pub(crate) fn ioctl_of_number(fd: BorrowedFd<'_>, number: u32, argument: u64) -> io::Result<i32> {
+    // SAFETY: only this crate makes calls, and these take no pointer.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), number.into(), argument) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
 /// The names of the host and of its kernel's release, by `uname(2)`.
 pub(crate) fn uname() -> (String, String) {
     // SAFETY: plain bytes, of which zeros are some.

@@ -101,6 +101,28 @@ impl System {
         }
     }
 
+    /// Opens `/dev/vfio/vfio`. Errors are those of `open(2)`.
+    pub(crate) fn open_container(&self) -> io::Result<OpenFile> {
+        match &self.0 {
+            Kind::Host => open("/dev/vfio/vfio"),
+            Kind::Software(soft) => soft.open(Node::VfioContainer).map(Into::into),
+        }
+    }
+
+    /// Opens `/dev/vfio/N`. Errors are those of `open(2)`.
+    pub(crate) fn open_group(&self, number: u32) -> io::Result<OpenFile> {
+        match &self.0 {
+            Kind::Host => open(&format!("/dev/vfio/{number}")),
+            Kind::Software(soft) => soft.open(Node::VfioGroup(number)).map(Into::into),
+        }
+    }
+
+    /// The number of a device's IOMMU group.
+    pub(crate) fn group(&self, address: Bdf) -> Option<u32> {
+        let link = self.link(&format!("bus/pci/devices/{address}/iommu_group")).ok()?;
+        last_name(&link).parse().ok()
+    }
+
     /// The IOMMUs that the kernel drives, by name.
     pub fn units(&self) -> Vec<Unit> {
         let names = self.list("class/iommu").unwrap_or_default();

@@ -174,7 +174,9 @@ impl<T> Worker<T> {
                     // whoever detaches answers, so that is no wait without an end
                     match self.wait(Awaited::Stall(tag), None, epoch)? {
                         Some(Answer::Success) => {}
-                        Some(Answer::Invalid) | None => return Err(Halt::NotGranted),
+                        Some(Answer::Invalid | Answer::Failure) | None => {
+                            return Err(Halt::NotGranted);
+                        }
                     }
                 }
                 Err(fault) => return Err(Halt::Fault(fault)),

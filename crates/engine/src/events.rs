@@ -43,6 +43,13 @@ pub(crate) struct FaultGroup {
     pub reply: Reply,
 }
 
+/// Takes groups as they come, in the place of a program that reads.
+pub(crate) trait Reader: Send + Sync + std::fmt::Debug {
+    /// Takes all of a group, or refuses it: then it is answered as invalid. Called under the lock of the
+    /// queue, so it must not call back.
+    fn take(&self, faults: &[iommu_hwpt_pgfault]) -> bool;
+}
+
 /// Page request groups on their way to the program and back.
 #[derive(Debug)]
 pub(crate) struct FaultQueue {
@@ -56,6 +63,7 @@ struct FaultState {
     /// Delivered and not answered, by cookie.
     waiting: BTreeMap<u32, FaultGroup>,
     signal: Option<Arc<dyn Signal>>,
+    reader: Option<Arc<dyn Reader>>,
 }
 
 impl FaultState {
@@ -71,11 +79,38 @@ impl FaultQueue {
         Self { kernel, state: Mutex::default() }
     }
 
+    /// A queue that nobody reads: groups are taken as they come.
+    pub fn with_reader(kernel: &'static Kernel, reader: Arc<dyn Reader>) -> Self {
+        let queue = Self::new(kernel);
+        queue.state.lock().reader = Some(reader);
+        queue
+    }
+
     /// A group from a device.
     pub fn push(&self, group: FaultGroup) {
         let mut state = self.state.lock();
+        if let Some(reader) = &state.reader {
+            if reader.take(&group.faults) {
+                let youngest = state.waiting.last_key_value().map_or(0, |(cookie, _)| *cookie);
+                state.waiting.insert(youngest + 1, group);
+            }
+            return;
+        }
         state.deliver.push_back(group);
         state.tell();
+    }
+
+    /// Answers the group that has waited longest of those that are meant, by its last page; false when
+    /// there is none.
+    pub fn answer(&self, is_meant: impl Fn(&iommu_hwpt_pgfault) -> bool, answer: Answer) -> bool {
+        let mut state = self.state.lock();
+        let last = |group: &FaultGroup| group.faults.last().is_some_and(&is_meant);
+        let found = state.waiting.iter().find(|(_, group)| last(group));
+        let Some(cookie) = found.map(|(cookie, _)| *cookie) else { return false };
+        if let Some(group) = state.waiting.remove(&cookie) {
+            group.reply.give(answer);
+        }
+        true
     }
 
     /// Answers everything that came through an attachment that ends

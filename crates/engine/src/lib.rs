@@ -19,6 +19,7 @@
 //! | [`function`], [`model`] | what programs do with them; the devices behind them |
 //! | [`interrupts`] | from a device to who waits for it |
 //! | [`sysfs`] | the machine as files below `/sys` |
+//! | [`y2020`] | the calls of the API of 2020, carried out by all this |
 //! | [`refusal`] | every reason to refuse a call, and its errno |
 //!
 //! Linux is the specification. Where an order of checks looks odd, it is Linux's, and the comment
@@ -53,6 +54,7 @@ mod tables;
 mod task;
 mod vfio;
 mod viommu;
+mod y2020;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +65,7 @@ use profile::machine::{self, Iommu, Vendor};
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
-pub use commands::{STATUS, Status, VFIO_STATUS};
+pub use commands::{STATUS, Status, VFIO_STATUS, Y2020_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
 pub use function::DmaLog;
@@ -87,6 +89,7 @@ use vfio::container::Container;
 use vfio::group::{Group, GroupFile};
 use vfio::mmio::Bars;
 use vfio::{Owners, VfioFile};
+use y2020::pasids::Pasids;
 
 /// One machine with its IOMMUs and its kernel, shared by all programs that run on it.
 #[derive(Debug)]
@@ -104,6 +107,8 @@ pub struct Engine {
     pub(crate) bars: Bars,
     pub(crate) sriov: Sriov,
     pub(crate) owners: Mutex<Owners>,
+    /// The PASIDs of the host, for the API of 2020.
+    pub(crate) pasids: Mutex<Pasids>,
     pub(crate) pins: Arc<PinBoard>,
     pub(crate) physical: Arc<Physical>,
 }
@@ -138,6 +143,7 @@ impl Engine {
             models,
             sriov,
             owners: Mutex::default(),
+            pasids: Mutex::default(),
             pins: Arc::default(),
             physical,
             machine,
@@ -182,11 +188,15 @@ impl Engine {
         if caller.inject_failure() {
             return Err(Refusal::NoMemory);
         }
+        let has_iommufd = self.kernel.has(Quirk::Iommufd);
         // type1 accounts pages to the address space, and so does its stand-in
         let account = match (node, self.machine.vfio_container) {
+            (Node::Iommu, _) if !has_iommufd => {
+                return Err(Refusal::NotFound { what: "/dev/iommu, before Linux", value: 0x602 });
+            }
             (Node::Iommu, _) => AccountMode::User,
-            (Node::VfioContainer, machine::Container::Iommufd) => AccountMode::Mm,
-            (Node::VfioContainer, machine::Container::Type1) => {
+            (Node::VfioContainer, machine::Container::Iommufd) if has_iommufd => AccountMode::Mm,
+            (Node::VfioContainer, _) => {
                 let container = Arc::new(Container::new(Arc::clone(self)));
                 return Ok(File::new(file::Kind::Container(container)));
             }

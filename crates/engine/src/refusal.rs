@@ -289,6 +289,9 @@ pub enum Refusal {
         /// Missing or wrong.
         what: &'static str,
     },
+    /// An argument of the API of 2020.
+    #[error(transparent)]
+    Argument(#[from] profile::y2020::BadArgument),
     /// Executable mappings are refused.
     #[error("the region cannot be mapped executable")]
     NotExecutable,
@@ -336,6 +339,7 @@ impl Refusal {
             Self::NoRegion { .. }                          => Errno::ENXIO,
             Self::OutOfRange { .. }                        => Errno::ERANGE,
             Self::Token { .. }                             => Errno::EACCES,
+            Self::Argument(bad)                            => bad.errno(),
         }
     }
 

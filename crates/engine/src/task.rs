@@ -122,8 +122,42 @@ fn is_zero(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UserData {
     pub kind: u32,
-    pub va: u64,
+    pub source: Source,
     pub len: u32,
+}
+
+/// Where data for a driver are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// At an address of the caller's.
+    Caller(u64),
+    /// Here: the engine itself asks the driver, in the name of an older API.
+    Engine([u64; 3]),
+}
+
+impl Source {
+    /// A struct of the engine's, of up to 24 bytes.
+    pub fn engine<T: IntoBytes + Immutable>(value: &T) -> Self {
+        const { assert!(size_of::<T>() <= 24, "larger than what a source holds") };
+        let mut words = [0; 3];
+        words.as_mut_bytes()[..size_of::<T>()].copy_from_slice(value.as_bytes());
+        Self::Engine(words)
+    }
+
+    /// A struct of so many bytes, of which this kernel knows the first `known`.
+    pub fn load<T: FromBytes + IntoBytes + Immutable>(
+        self,
+        task: &Task<'_>,
+        size: usize,
+        known: usize,
+    ) -> Result<T, Refusal> {
+        match self {
+            Self::Caller(va) => load_struct(&**task.memory(), va, size, known, "data_uptr"),
+            Self::Engine(words) => T::read_from_prefix(words.as_bytes())
+                .map(|(value, _)| value)
+                .map_err(|_| Refusal::BadAddress { what: "data_uptr" }),
+        }
+    }
 }
 
 impl UserData {
@@ -147,7 +181,7 @@ impl UserData {
         known: usize,
     ) -> Result<T, Refusal> {
         self.check(kind, min, known)?;
-        load_struct(&**task.memory(), self.va, self.len as usize, known, "data_uptr")
+        self.source.load(task, self.len as usize, known)
     }
 
     /// `iommu_copy_struct_to_user`.
@@ -160,7 +194,11 @@ impl UserData {
     ) -> Result<(), Refusal> {
         self.check(kind, min, size_of::<T>())?;
         let bytes = &value.as_bytes()[..self.len as usize];
-        task.memory().write(self.va, bytes).map_err(Refusal::bad("data_uptr"))
+        match self.source {
+            Source::Caller(va) => task.memory().write(va, bytes),
+            Source::Engine(_) => Ok(()), // which asks for no answer
+        }
+        .map_err(Refusal::bad("data_uptr"))
     }
 
     fn check(&self, kind: u32, min: usize, known: usize) -> Result<(), Refusal> {

@@ -2,6 +2,10 @@
 //!
 //! A [`Kernel`] is a generation of the ABI and the stable release that it stands for, with the
 //! [`Quirk`]s of that release. The engine asks for a quirk by its name, never for a release.
+//!
+//! Two kernels never were: those with the API of 2020 ([`uapi::y2020`]), as it was posted. They have the
+//! quirks of the newest release, whose IOMMU drivers carry the calls out, but for those that the file says
+//! otherwise of.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,6 +13,7 @@ use std::sync::LazyLock;
 
 use thiserror::Error;
 use uapi::Generation;
+use uapi::y2020::Layout;
 
 use crate::names::named;
 use crate::text::{Result, Source, Table, Value, nearest};
@@ -101,11 +106,16 @@ named! {
     Type1Overflows = "type1-overflows",
     VfioErrorsOfAny = "vfio-errors-of-any",
     VfioPrecopyInfo = "vfio-precopy-info",
+    Iommufd = "iommufd",
+    Type1Since512 = "type1-since-5.12",
+    VfioLowPower = "vfio-low-power",
 }
 
-/// A Linux release.
+/// A Linux release, or one that was posted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kernel {
+    /// Of one that was posted: its name, and how the arguments of its API are laid out.
+    posted: Option<(String, Layout)>,
     generation: Generation,
     stands_for: String,
     source: String,
@@ -123,42 +133,61 @@ pub struct UnknownKernel {
 const FILE: Source<'static> =
     Source { name: "profiles/kernels.toml", text: include_str!("../../../profiles/kernels.toml") };
 
-static KERNELS: LazyLock<Vec<Kernel>> =
+/// What the file has.
+#[derive(Debug)]
+struct Kernels {
+    releases: Vec<Kernel>,
+    posted: Vec<Kernel>,
+}
+
+static KERNELS: LazyLock<Kernels> =
     LazyLock::new(|| FILE.parse(read).expect("profiles/kernels.toml is tested"));
 
 impl Kernel {
     /// Every release, oldest first.
     pub fn all() -> &'static [Self] {
-        &KERNELS
+        &KERNELS.releases
+    }
+
+    /// Those with the API of 2020, which were posted and never released.
+    pub fn posted() -> &'static [Self] {
+        &KERNELS.posted
     }
 
     /// The newest release.
     pub fn newest() -> &'static Self {
-        KERNELS.last().expect("profiles/kernels.toml has a release")
+        Self::all().last().expect("profiles/kernels.toml has a release")
     }
 
     /// The release of a generation.
     pub fn of(generation: Generation) -> &'static Self {
-        let found = KERNELS.iter().find(|kernel| kernel.generation == generation);
+        let found = Self::all().iter().find(|kernel| kernel.generation == generation);
         found.expect("profiles/kernels.toml has every generation")
     }
 
-    /// The release with this name: a generation, or the stable release that it stands for.
+    /// The kernel with this name: a generation, the stable release that it stands for, or that of one which
+    /// was posted.
     pub fn by_name(name: &str) -> Result<&'static Self, UnknownKernel> {
-        let named =
-            |kernel: &&Self| kernel.generation.to_string() == name || kernel.stands_for == name;
-        KERNELS
-            .iter()
-            .find(named)
+        let is = |kernel: &&Self| kernel.to_string() == name;
+        let stands_for = |kernel: &&Self| kernel.stands_for == name;
+        let released = Self::all().iter().find(|kernel| is(kernel) || stands_for(kernel));
+        released
+            .or_else(|| Self::posted().iter().find(is))
             .ok_or_else(|| UnknownKernel { name: name.to_owned(), remedy: remedy(name) })
     }
 
-    /// The generation of its ABI; the name of the kernel.
+    /// The generation of its ABI; of one that was posted, that of its IOMMU drivers.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// The stable release that was read for it, such as `6.12.117`.
+    /// How the arguments of the API of 2020 are laid out; none in a release, which has no such calls.
+    pub fn api_2020(&self) -> Option<Layout> {
+        self.posted.as_ref().map(|(_, layout)| *layout)
+    }
+
+    /// The stable release that was read for it, such as `6.12.117`; of one that was posted, the release that
+    /// it was posted for.
     pub fn stands_for(&self) -> &str {
         &self.stands_for
     }
@@ -180,15 +209,20 @@ impl Kernel {
     }
 }
 
+/// Its name.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.generation.fmt(f)
+        match &self.posted {
+            Some((name, _)) => f.pad(name),
+            None => self.generation.fmt(f),
+        }
     }
 }
 
 /// What to ask for instead of an unknown name.
 fn remedy(name: &str) -> String {
-    let names: Vec<_> = KERNELS.iter().map(|kernel| kernel.generation.to_string()).collect();
+    let names: Vec<_> =
+        Kernel::all().iter().chain(Kernel::posted()).map(Kernel::to_string).collect();
     let mut parts = name.split('.');
     let number = |part: Option<&str>| part?.parse::<u32>().ok();
     let release = (number(parts.next()), number(parts.next()));
@@ -210,46 +244,68 @@ fn remedy(name: &str) -> String {
     }
 }
 
-fn read(file: &Table<'_, '_>) -> Result<Vec<Kernel>> {
-    let mut kernels = file.each("release", |release| {
+fn read(file: &Table<'_, '_>) -> Result<Kernels> {
+    let mut releases = file.each("release", |release| {
         Ok(Kernel {
+            posted: None,
             generation: generation(&release.need("generation")?)?,
             stands_for: release.need("stands_for")?.string()?.to_owned(),
             source: release.need("source")?.string()?.to_owned(),
             quirks: BTreeSet::new(),
         })
     })?;
+    let mut posted = file.each("posted", |row| {
+        let name = row.need("name")?.string()?.to_owned();
+        let layouts: Vec<_> = Layout::ALL.iter().map(|layout| (layout.name(), *layout)).collect();
+        let layout = row.need("layout")?.one_of("layout", &layouts)?;
+        Ok(Kernel {
+            posted: Some((name, layout)),
+            generation: generation(&row.need("drivers")?)?,
+            stands_for: row.need("stands_for")?.string()?.to_owned(),
+            source: row.need("source")?.string()?.to_owned(),
+            quirks: BTreeSet::new(),
+        })
+    })?;
     file.each("quirk", |row| {
-        let name = row.need("name")?;
-        let found = Quirk::ALL.iter().find(|quirk| Some(quirk.name()) == name.string().ok());
-        let names = || Quirk::ALL.iter().map(|quirk| quirk.name());
-        let quirk = *found.ok_or_else(|| name.unknown_name("quirk", names()))?;
+        let quirk = quirk(&row.need("name")?)?;
         let since = generation(&row.need("since")?)?;
         let until = row.get("until").map(|until| generation(&until)).transpose()?;
+        let by_age =
+            |generation| generation >= since && until.is_none_or(|until| generation < until);
         let mut backports = Vec::new();
         if let Some(list) = row.get("backports") {
             for item in list.items()? {
                 let name = item.string()?;
-                let known = kernels.iter().map(|kernel| kernel.stands_for.as_str());
+                let known = releases.iter().map(|kernel| kernel.stands_for.as_str());
                 if !known.clone().any(|known| known == name) {
                     return Err(item.unknown_name("release", known));
                 }
                 backports.push(name);
             }
         }
+        let in_2020 = row.get("in_2020").map(|it| it.flag()).transpose()?;
         for key in ["says", "source"] {
             row.need(key)?.string()?;
         }
-        for kernel in &mut kernels {
-            let generation = kernel.generation;
-            let by_age = generation >= since && until.is_none_or(|until| generation < until);
-            if by_age || backports.contains(&kernel.stands_for.as_str()) {
+        for kernel in &mut releases {
+            if by_age(kernel.generation) || backports.contains(&kernel.stands_for.as_str()) {
+                kernel.quirks.insert(quirk);
+            }
+        }
+        for kernel in &mut posted {
+            if in_2020.unwrap_or(by_age(kernel.generation)) {
                 kernel.quirks.insert(quirk);
             }
         }
         Ok(())
     })?;
-    Ok(kernels)
+    Ok(Kernels { releases, posted })
+}
+
+fn quirk(name: &Value<'_, '_>) -> Result<Quirk> {
+    let found = Quirk::ALL.iter().find(|quirk| Some(quirk.name()) == name.string().ok());
+    let names = || Quirk::ALL.iter().map(|quirk| quirk.name());
+    found.copied().ok_or_else(|| name.unknown_name("quirk", names()))
 }
 
 fn generation(value: &Value<'_, '_>) -> Result<Generation> {
@@ -262,14 +318,15 @@ mod tests {
 
     #[test]
     fn the_file_has_every_generation_and_quirk() {
-        let kernels = FILE.parse(read).unwrap();
-        let generations: Vec<_> = kernels.iter().map(Kernel::generation).collect();
+        let Kernels { releases, posted } = FILE.parse(read).unwrap();
+        let generations: Vec<_> = releases.iter().map(Kernel::generation).collect();
         assert_eq!(generations, Generation::ALL);
         for quirk in Quirk::ALL {
             let named = format!("name = \"{quirk}\"");
             assert_eq!(FILE.text.matches(&named).count(), 1, "{quirk}");
-            let with = kernels.iter().filter(|kernel| kernel.has(*quirk)).count();
-            assert!(with > 0 && with < kernels.len(), "{quirk} tells no two releases apart");
+            let all = || releases.iter().chain(&posted);
+            let with = all().filter(|kernel| kernel.has(*quirk)).count();
+            assert!(with > 0 && with < all().count(), "{quirk} tells no two kernels apart");
         }
     }
 
@@ -285,8 +342,10 @@ mod tests {
             ("6.16",     Err("unknown kernel \"6.16\"; 6.16 has the ABI of 6.15: ask for that")),
             ("6.5",      Err("unknown kernel \"6.5\"; 6.5 has the ABI of 6.2: ask for that")),
             ("6.12.8",   Err("unknown kernel \"6.12.8\"; ask for 6.12, which behaves as 6.12.117")),
-            ("6.20",     Err("unknown kernel \"6.20\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3")),
-            ("newest",   Err("unknown kernel \"newest\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3")),
+            ("6.20",     Err("unknown kernel \"6.20\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3, 2020, 2020-patches")),
+            ("newest",   Err("unknown kernel \"newest\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3, 2020, 2020-patches")),
+            ("2020",     Ok("5.9")),
+            ("5.9",      Err("unknown kernel \"5.9\"; known: 6.2, 6.6, 6.7, 6.8, 6.11, 6.12, 6.13, 6.14, 6.15, 6.17, 6.18, 6.19, 7.0, 7.1, 7.2, 7.3, 2020, 2020-patches")),
         ];
         for (name, expected) in cases {
             let found = Kernel::by_name(name).map(Kernel::stands_for).map_err(|e| e.to_string());
@@ -296,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_release_has_three_numbers() {
-        for kernel in Kernel::all() {
+        for kernel in Kernel::all().iter().chain(Kernel::posted()) {
             let release = kernel.release();
             assert_eq!(release.split('.').count(), 3, "{release}");
             assert!(release.split('.').all(|number| number.parse::<u32>().is_ok()), "{release}");
@@ -316,6 +375,9 @@ mod tests {
             (Quirk::ReplaceLeavesFaults, "6.14", false),
             (Quirk::ReplaceLeavesFaults, "7.1",  true),
             (Quirk::ReplaceLeavesFaults, "7.2",  false),
+            (Quirk::Type1Nesting,        "7.3",  false),
+            (Quirk::Type1Nesting,        "2020", true),
+            (Quirk::VfioCdev,            "2020", false),
         ];
         for (quirk, kernel, expected) in cases {
             assert_eq!(has(quirk, kernel), expected, "{quirk} {kernel}");

@@ -96,6 +96,8 @@ pub enum Status {
     NoMemory,
     /// A page request or a stalled access was answered: there will be no page.
     AnsweredInvalid,
+    /// Likewise, and the device shall ask for no others before it is reset.
+    AnsweredFailure,
     /// No answer came in time.
     TimedOut,
     /// The device keeps no translation for this access.
@@ -230,6 +232,7 @@ impl Outcome {
             Status::Refused { code } => (spec::REFUSED, code),
             Status::NoMemory => (spec::NO_MEMORY, 0),
             Status::AnsweredInvalid => (spec::ANSWERED_INVALID, 0),
+            Status::AnsweredFailure => (spec::ANSWERED_FAILURE, 0),
             Status::TimedOut => (spec::TIMED_OUT, 0),
             Status::NotTranslated => (spec::NOT_TRANSLATED, 0),
             Status::NotGranted => (spec::NOT_GRANTED, 0),

@@ -201,6 +201,9 @@ pub const NO_BUS_MASTER: u32 = 8;
 pub const CANCELLED: u32 = 9;
 /// Status: the operation is nonsense.
 pub const MALFORMED: u32 = 10;
+/// Status: a page request was answered: there will be no page, and the device shall ask for no others before it
+/// is reset.
+pub const ANSWERED_FAILURE: u32 = 11;
 
 const _: () = assert!(size_of::<Operation>() == 64 && size_of::<Outcome>() == 32);
 const _: () = assert!(SCRIPT as usize + OPERATIONS * size_of::<Operation>() <= RESULTS as usize);

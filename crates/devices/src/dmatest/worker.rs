@@ -181,6 +181,7 @@ impl Shared {
         match self.worker.wait(awaited, Some(Instant::now() + time), epoch)? {
             Some(Answer::Success) => Ok(()),
             Some(Answer::Invalid) => Err(Status::AnsweredInvalid),
+            Some(Answer::Failure) => Err(Status::AnsweredFailure),
             None => Err(Status::TimedOut),
         }
     }

@@ -166,7 +166,7 @@ impl Line {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
         match waiting.answer {
             Some(Answer::Success) => Ok(()),
-            Some(Answer::Invalid) => Err(Trouble::Fault(waiting.fault)),
+            Some(Answer::Invalid | Answer::Failure) => Err(Trouble::Fault(waiting.fault)),
             None => {
                 self.waiting = Some(waiting);
                 Err(Trouble::Waits)

@@ -22,7 +22,7 @@ use crate::ioas::Ioas;
 use crate::ioas::map::last_byte;
 use crate::objects::{Object, ObjectId};
 use crate::state::State;
-use crate::task::{Task, UserData};
+use crate::task::{Source, Task, UserData};
 use crate::viommu::{Vdevice, Viommu};
 
 /// More requests than any program has (`IOMMU_HWPT_INVALIDATE_ENTRY_NUM_MAX`).
@@ -48,7 +48,8 @@ impl Handler for HwptAlloc {
         let context = call.context;
         let mut state = context.state.lock();
         let device = device_id(&state, cmd.dev_id)?;
-        let data = UserData { kind: cmd.data_type, va: cmd.data_uptr, len: cmd.data_len };
+        let source = Source::Caller(cmd.data_uptr);
+        let data = UserData { kind: cmd.data_type, source, len: cmd.data_len };
         let id = alloc_on(&mut state, &mut call.task, device, &cmd, data)?;
         // from here on the hwpt is undone with the call
         call.publish_on_success(id);
@@ -223,9 +224,10 @@ impl Handler for Invalidate {
     }
 }
 
-type Handled = (u32, Result<(), Refusal>);
+/// How many requests were handled, and why no more.
+pub(crate) type Handled = (u32, Result<(), Refusal>);
 
-fn invalidate(
+pub(crate) fn invalidate(
     state: &mut State,
     task: &mut Task<'_>,
     id: u32,

@@ -21,7 +21,7 @@ use crate::ioas::Ioas;
 use crate::ioas::map::last_byte;
 use crate::objects::ObjectId;
 use crate::state::State;
-use crate::task::{Task, UserData};
+use crate::task::{Source, Task, UserData};
 use crate::viommu::{HwQueue, Vdevice, Viommu};
 
 pub(crate) struct ViommuAlloc;
@@ -58,7 +58,8 @@ impl Handler for ViommuAlloc {
         let parent = ObjectId(cmd.hwpt_id);
         let State { objects, regions, .. } = &mut *state;
         let id = objects.reserve();
-        let data = UserData { kind: cmd.r#type, va: cmd.data_uptr, len: cmd.data_len };
+        let source = Source::Caller(cmd.data_uptr);
+        let data = UserData { kind: cmd.r#type, source, len: cmd.data_len };
         let data = (data.len != 0).then_some(data);
         let made = hw.init_viommu(&mut call.task, table, data, regions);
         let made = made.inspect_err(|_| _ = objects.take(id))?;

@@ -45,6 +45,9 @@ pub enum Answer {
     Success,
     /// They will not be.
     Invalid,
+    /// Nor will any others: the device shall not ask again before it is reset (PCIe 10.4.2.1). Only the API of
+    /// 2020 can say so.
+    Failure,
 }
 
 /// What a device waits for an answer to.
@@ -65,6 +68,8 @@ pub(crate) struct Answers {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// The device was told to ask for no more pages ([`Answer::Failure`]).
+    failed: bool,
     /// Each with a number that no other has, so that a late answer to an earlier one finds nothing.
     by_name: BTreeMap<Awaited, (u64, Option<Answer>)>,
     next: u64,
@@ -102,12 +107,24 @@ impl Answers {
     }
 
     fn give(&self, name: Awaited, number: u64, answer: Answer) {
-        if let Some(waiting) = self.state.lock().by_name.get_mut(&name)
+        let mut state = self.state.lock();
+        if let Some(waiting) = state.by_name.get_mut(&name)
             && waiting.0 == number
         {
             waiting.1 = Some(answer);
+            state.failed |= answer == Answer::Failure;
             self.changed.notify_all();
         }
+    }
+
+    /// Whether the device was told to ask for no more pages.
+    fn failed(&self) -> bool {
+        self.state.lock().failed
+    }
+
+    /// The device is reset, and may ask again.
+    pub fn reset(&self) {
+        self.state.lock().failed = false;
     }
 
     pub fn wait(&self, name: Awaited, time: Duration) -> Option<Answer> {
@@ -192,6 +209,9 @@ impl Requester {
             state.partial.drain(..).partition(|it| it.grpid == message.grpid);
         state.partial = rest;
         let reply = self.answers.begin(Awaited::Group(request.group));
+        if self.answers.failed() {
+            return reply.give(Answer::Failure);
+        }
         // without a handler the reply is dropped, which answers it
         if let Some(programmed) = handler {
             faults.push(message);

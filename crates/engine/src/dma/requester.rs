@@ -136,6 +136,11 @@ impl Requester {
         }
     }
 
+    /// The device is reset: it may ask for pages again.
+    pub fn reset(&self) {
+        self.answers.reset();
+    }
+
     /// Waits for the bursts under way, thread by thread, and changes what is cached.
     pub fn each_port(&self, mut act: impl FnMut(&mut Caches)) {
         let ports: Vec<_> = self.ports.lock().iter().filter_map(Weak::upgrade).collect();

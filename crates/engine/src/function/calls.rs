@@ -43,8 +43,8 @@ impl Function {
         let info = vfio_device_info {
             argsz: asked.argsz,
             flags: VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET,
-            num_regions: VFIO_PCI_NUM_REGIONS,
-            num_irqs: VFIO_PCI_NUM_IRQS,
+            num_regions: self.region_count(),
+            num_irqs: self.irq_kinds(),
             ..Default::default()
         };
         let told = &info.as_bytes()[..size_of_val(&info).min(asked.argsz as usize)];
@@ -56,17 +56,16 @@ impl Function {
     fn region_info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
         const WHOLE: usize = size_of::<vfio_region_info>();
         let mut info: vfio_region_info = load_argument(&**task.memory(), arg, WHOLE, WHOLE)?;
-        let msix_mappable = self.region(&mut info)?;
-        if msix_mappable {
-            let id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE;
-            let cap = vfio_info_cap_header { id, version: 1, next: 0 };
-            let both = (WHOLE + size_of_val(&cap)) as u32;
+        let capabilities = self.region(&mut info)?;
+        if !capabilities.is_empty() {
+            let all = (WHOLE + capabilities.len()) as u32;
             info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
-            info.cap_offset = if info.argsz < both { 0 } else { WHOLE as u32 };
-            if info.argsz < both {
-                info.argsz = both;
+            info.cap_offset = if info.argsz < all { 0 } else { WHOLE as u32 };
+            if info.argsz < all {
+                info.argsz = all;
             } else {
-                task.store(arg.wrapping_add(WHOLE as u64), &cap, "argument")?;
+                let at = arg.wrapping_add(WHOLE as u64);
+                task.memory().write(at, &capabilities).map_err(Refusal::bad("argument"))?;
             }
         }
         task.store(arg, &info, "argument")

@@ -81,9 +81,17 @@ impl Function {
         }
         let (at, size) = (arg.wrapping_add(HEAD as u64), argsz as usize - HEAD);
         let asked = Asked { at, size, flags };
+        let sleeps = task.has(Quirk::VfioLowPower);
         match flags & VFIO_DEVICE_FEATURE_MASK {
             VFIO_DEVICE_FEATURE_PCI_VF_TOKEN if self.facts.total_vfs > 0 => {
                 self.take_token(task, asked)
+            }
+            feature @ (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
+            | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP
+            | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT)
+                if !sleeps =>
+            {
+                Err(Refusal::NotOffered { what: "feature", value: feature.into() })
             }
             VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY => self.enter_low_power(asked),
             VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP => {

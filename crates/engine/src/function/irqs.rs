@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | pin | mask, unmask | none, a byte; an eventfd unmasks it whenever the program raises that |
 //! | pin, MSI, MSI-X | trigger | eventfds turn it on; none and a byte raise it, as the device would; none of them turns it off |
-//! | error, request | trigger | an eventfd waits; none and a byte tell it |
+//! | error, request, fault | trigger | an eventfd waits; none and a byte tell it |
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use uapi::Errno;
 use uapi::vfio::*;
 
 use super::Function;
+use super::nested::FAULT_IRQ;
 use crate::interrupts::{Kind, Messages, State};
 use crate::task::{Task, load_argument};
 use crate::{Refusal, Trigger};
@@ -42,6 +43,9 @@ impl Function {
                 return Err(invalid("index", info.index, "the device is not PCI Express"));
             }
             VFIO_PCI_MSI_IRQ_INDEX..VFIO_PCI_NUM_IRQS => VFIO_IRQ_INFO_NORESIZE,
+            FAULT_IRQ if self.irq_kinds() > FAULT_IRQ => {
+                return self.fault_irq_info(task, arg, info);
+            }
             _ => return Err(invalid("index", info.index, "no such kind of interrupt")),
         };
         info.flags = VFIO_IRQ_INFO_EVENTFD | told;
@@ -57,7 +61,7 @@ impl Function {
             VFIO_PCI_MSI_IRQ_INDEX => vectors.msi.into(),
             VFIO_PCI_MSIX_IRQ_INDEX => vectors.msix.map_or(0, |msix| msix.vectors.into()),
             VFIO_PCI_ERR_IRQ_INDEX => self.tells_errors(task).into(),
-            VFIO_PCI_REQ_IRQ_INDEX => 1,
+            VFIO_PCI_REQ_IRQ_INDEX | FAULT_IRQ => 1,
             _ => 0,
         }
     }
@@ -88,7 +92,7 @@ impl Function {
         if (argsz as usize) < HEAD {
             return Err(Refusal::TooShort { size: argsz, min: HEAD });
         }
-        if index >= VFIO_PCI_NUM_IRQS {
+        if index >= self.irq_kinds() {
             return Err(invalid("index", index, "no such kind of interrupt"));
         }
         if flags & !(VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK) != 0 {
@@ -159,6 +163,7 @@ impl Change<'_, '_> {
             (VFIO_PCI_REQ_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER) => {
                 self.trigger_single(&mut irqs.request)
             }
+            (FAULT_IRQ, VFIO_IRQ_SET_ACTION_TRIGGER) => self.trigger_single(&mut irqs.fault),
             _ => Err(Refusal::NotOffered { what: "action on interrupts", value: action.into() }),
         }
     }

@@ -10,12 +10,14 @@
 //! | [`irqs`] | interrupts |
 //! | [`features`] | features, and calls that no device here serves |
 //! | [`logging`] | a device's own log of what it writes |
+//! | [`nested`] | regions and an interrupt for faults, under the API of 2020 |
 
 mod calls;
 mod config;
 mod features;
 mod irqs;
 mod logging;
+mod nested;
 mod regions;
 mod transfer;
 
@@ -28,6 +30,7 @@ use profile::machine;
 use config::Config;
 use features::Sleep;
 pub use logging::DmaLog;
+pub(crate) use nested::NestedFaults;
 pub(crate) use transfer::Way;
 
 use crate::dma::Requester;
@@ -67,6 +70,7 @@ pub(crate) struct Function {
     model: OnceLock<Arc<dyn Model>>,
     config: Mutex<Config>,
     sleep: Mutex<Sleep>,
+    nested: Mutex<Option<NestedFaults>>,
     /// Whether a program has it.
     held: AtomicBool,
     /// By which programs that have a physical function and its virtual ones trust each other; that of the
@@ -98,6 +102,7 @@ impl Function {
             model,
             config,
             sleep,
+            nested: Mutex::default(),
             held,
             token,
         }
@@ -127,6 +132,8 @@ impl Function {
             model.reset();
         }
         self.interrupts.state().reset();
+        self.requester.reset();
+        self.empty_rings();
     }
 
     /// It gives it back: DMA ends first, then its interrupts (`vfio_pci_core_disable`).
@@ -167,6 +174,7 @@ impl Function {
         if let Some(model) = self.model.get() {
             model.reset();
         }
+        self.requester.reset();
         self.interrupts.state().reset();
         self.switched(before, config);
     }

@@ -7,6 +7,7 @@
 //! | 6 | expansion ROM: none here |
 //! | 7 | configuration space |
 //! | 8 | VGA: none here |
+//! | 9, 10 | faults and answers to them, under the API of 2020 alone ([`super::nested`]) |
 //!
 //! A BAR can be mapped where the model has its memory. Loads of what is mapped are the program's own; stores
 //! come here one by one.
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use mem::{PAGE_SIZE, SharedFile};
 use uapi::vfio::*;
+use zerocopy::IntoBytes;
 
 use super::Function;
 use super::config::Config;
@@ -35,15 +37,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Refused where no region can be.
-    pub fn of(position: u64) -> Result<Self, Refusal> {
+    /// Of a position in the file.
+    fn of(position: u64) -> Self {
         let region = (position >> OFFSET_BITS) as u32;
-        let offset = position & ((1 << OFFSET_BITS) - 1);
-        if region < VFIO_PCI_NUM_REGIONS {
-            Ok(Self { region, offset })
-        } else {
-            Err(no_region(region))
-        }
+        Self { region, offset: position & ((1 << OFFSET_BITS) - 1) }
     }
 }
 
@@ -52,6 +49,15 @@ pub(super) fn no_region(index: u32) -> Refusal {
 }
 
 impl Function {
+    /// Refused where no region can be.
+    pub(super) fn place(&self, position: u64) -> Result<Place, Refusal> {
+        let place = Place::of(position);
+        match place.region < self.region_count() {
+            true => Ok(place),
+            false => Err(no_region(place.region)),
+        }
+    }
+
     pub(super) fn bar(&self, number: u32) -> Option<Bar> {
         self.model.get().and_then(|model| model.bar(number))
     }
@@ -78,9 +84,13 @@ impl Function {
         if !position.is_multiple_of(PAGE_SIZE) {
             return invalid("offset", position, "no whole number of pages");
         }
-        let Place { region, offset } = Place::of(position)?;
+        let Place { region, offset } = self.place(position)?;
         if !shared {
             return invalid("flags", 0, "must be MAP_SHARED");
+        }
+        if region >= VFIO_PCI_NUM_REGIONS {
+            let object = self.map_nested(region, offset, length)?;
+            return Ok(Mapping { object, offset, trapped: false });
         }
         let bar = Some(region).filter(|region| *region <= VFIO_PCI_BAR5_REGION_INDEX);
         let Some((bar, object)) = bar.and_then(|number| self.bar_memory(number)) else {
@@ -93,26 +103,35 @@ impl Function {
         Ok(Mapping { object, offset, trapped: true })
     }
 
-    /// Tells of the region that is asked for (`vfio_pci_ioctl_get_region_info`); whether the table of MSI-X
-    /// is in what can be mapped of it.
-    pub fn region(&self, info: &mut vfio_region_info) -> Result<bool, Refusal> {
+    /// Tells of the region that is asked for (`vfio_pci_ioctl_get_region_info`); its capabilities, as they
+    /// stand behind the struct.
+    pub fn region(&self, info: &mut vfio_region_info) -> Result<Vec<u8>, Refusal> {
         let both = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
         let index = info.index;
-        let mut msix_mappable = false;
+        let mut capabilities = Vec::new();
         (info.flags, info.size) = match index {
             0..=VFIO_PCI_BAR5_REGION_INDEX => match (self.bar(index), self.bar_memory(index)) {
                 (None, _) => (0, 0),
                 (Some(bar), None) => (both, bar.size),
                 (Some(bar), Some(_)) => {
-                    msix_mappable = self.vectors().msix.is_some_and(|msix| msix.table.0 == index);
+                    if self.vectors().msix.is_some_and(|msix| msix.table.0 == index) {
+                        // the table can be mapped with it
+                        let id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE;
+                        let header = vfio_info_cap_header { id, version: 1, next: 0 };
+                        capabilities.extend_from_slice(header.as_bytes());
+                    }
                     (both | VFIO_REGION_INFO_FLAG_MMAP, bar.size)
                 }
             },
             VFIO_PCI_ROM_REGION_INDEX => (0, 0),
             VFIO_PCI_CONFIG_REGION_INDEX => (both, self.config.lock().size() as u64),
-            _ => return Err(no_region(index)),
+            _ => {
+                let (size, more) = self.nested_region(index)?;
+                capabilities = more;
+                (both | VFIO_REGION_INFO_FLAG_MMAP, size)
+            }
         };
         info.offset = u64::from(index) << OFFSET_BITS;
-        Ok(msix_mappable)
+        Ok(capabilities)
     }
 }

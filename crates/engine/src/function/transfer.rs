@@ -78,8 +78,11 @@ impl Function {
         if count == 0 {
             return Ok(0);
         }
-        let region = Place::of(position)?.region;
+        let Place { region, offset } = self.place(position)?;
         self.rouse();
+        if region >= VFIO_PCI_NUM_REGIONS {
+            return self.transfer_nested(memory, way, (va, count), (region, offset));
+        }
         let reach = self.reach(position, count)?;
         let mut done = 0;
         let mut buffer = [0; PIECE];
@@ -165,7 +168,7 @@ impl Function {
 
     /// Where a transfer goes, and how far it reaches.
     fn reach(&self, position: u64, count: u64) -> Result<Reach, Refusal> {
-        let place = Place::of(position)?;
+        let place = self.place(position)?;
         let Place { region, offset } = place;
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
             // vfio_pci_config_rw_single

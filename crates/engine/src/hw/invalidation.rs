@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::DeviceState;
 use crate::Refusal;
 use crate::dma::{Requester, Tag};
-use crate::task::{Task, UserData, load_struct};
+use crate::task::{Source, Task, UserData};
 
 /// The most bytes that Linux allocates in one piece (`KMALLOC_MAX_SIZE`, with pages of 4 KiB and
 /// `CONFIG_ARCH_FORCE_MAX_ORDER` as it comes).
@@ -21,7 +21,8 @@ const MOST_BYTES: usize = 4 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requests {
     pub kind: u32,
-    pub va: u64,
+    /// Of the first; the engine itself has no more than one.
+    pub source: Source,
     pub entry_len: u32,
     pub count: u32,
 }
@@ -32,7 +33,8 @@ pub(crate) type Handled = (u32, Result<(), Refusal>);
 impl Requests {
     pub fn of(cmd: &iommu_hwpt_invalidate) -> Self {
         let iommu_hwpt_invalidate { data_type, data_uptr, entry_len, entry_num, .. } = *cmd;
-        Self { kind: data_type, va: data_uptr, entry_len, count: entry_num }
+        let source = Source::Caller(data_uptr);
+        Self { kind: data_type, source, entry_len, count: entry_num }
     }
 
     pub fn wrong_kind(self) -> Refusal {
@@ -43,7 +45,11 @@ impl Requests {
     /// One request, as user data.
     pub fn at(self, index: u32) -> UserData {
         let offset = u64::from(self.entry_len) * u64::from(index);
-        UserData { kind: self.kind, va: self.va.wrapping_add(offset), len: self.entry_len }
+        let source = match self.source {
+            Source::Caller(va) => Source::Caller(va.wrapping_add(offset)),
+            own @ Source::Engine(_) => own,
+        };
+        UserData { kind: self.kind, source, len: self.entry_len }
     }
 
     /// All requests, in one piece of the kernel's memory. Where there is none for them, they all count as
@@ -73,17 +79,21 @@ impl Requests {
             let rule = "no commands; this is no question whether the type is known";
             return Err(Refusal::Invalid { field: "entry_num", value: 0, rule });
         }
-        let (whole, memory) = (size_of::<T>(), task.memory());
-        if self.entry_len as usize != whole {
-            let load = |index| {
-                let UserData { va, len, .. } = self.at(index);
-                load_struct(&**memory, va, len as usize, whole, "data_uptr")
-            };
-            return (0..self.count).map(load).collect();
+        let whole = size_of::<T>();
+        match self.source {
+            Source::Caller(va) if self.entry_len as usize == whole => {
+                let mut all: Vec<T> = (0..self.count).map(|_| T::new_zeroed()).collect();
+                let read = task.memory().read(va, all.as_mut_bytes());
+                read.map_err(Refusal::bad("data_uptr")).map(|()| all)
+            }
+            _ => {
+                let load = |index| {
+                    let UserData { source, len, .. } = self.at(index);
+                    source.load(task, len as usize, whole)
+                };
+                (0..self.count).map(load).collect()
+            }
         }
-        let mut all: Vec<T> = (0..self.count).map(|_| T::new_zeroed()).collect();
-        memory.read(self.va, all.as_mut_bytes()).map_err(Refusal::bad("data_uptr"))?;
-        Ok(all)
     }
 }
 

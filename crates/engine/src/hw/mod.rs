@@ -75,6 +75,11 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
 
     fn has_dirty_tracking(&self, device: &DeviceState) -> bool;
 
+    /// Whether a device can ask for pages (PRI), and this tells of it.
+    fn has_page_requests(&self, _device: &DeviceState) -> bool {
+        false
+    }
+
     /// IOVAs that a device behind it cannot use.
     fn reserved(&self, _device: &DeviceState) -> Vec<RangeInclusive<u64>> {
         Vec::new()

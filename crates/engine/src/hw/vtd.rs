@@ -159,6 +159,10 @@ impl Hardware for Vtd {
         self.tracks_dirty()
     }
 
+    fn has_page_requests(&self, device: &DeviceState) -> bool {
+        self.has_pri(&pci(device).facts)
+    }
+
     fn reserved(&self, _device: &DeviceState) -> Vec<RangeInclusive<u64>> {
         vec![MESSAGES]
     }

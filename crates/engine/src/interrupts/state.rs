@@ -46,6 +46,8 @@ pub(crate) struct State {
     /// Who is told of errors, and that the system wants the device back.
     pub error: Option<Arc<dyn Trigger>>,
     pub request: Option<Arc<dyn Trigger>>,
+    /// Who is told of faults, where they come by a region of the function (the API of 2020).
+    pub fault: Option<Arc<dyn Trigger>>,
     /// Vectors that assert the pin.
     asserted: BTreeSet<u32>,
     /// Messages of MSI-X that wait.

@@ -19,6 +19,7 @@ mod modules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use profile::Quirk;
 use profile::machine::{Bdf, Hardware as Registers, Iommu};
 use profile::registers::vtd::SAGAW;
 use uapi::vfio::{VFIO_GROUP_MAJOR, VFIO_MAJOR};
@@ -53,8 +54,8 @@ impl Engine {
         let numbers = self.present().map(|(number, _)| number).filter(|_| self.has_device_nodes());
         let vfio = numbers.map(|number| format!("vfio/devices/vfio{number}"));
         let groups = self.present_groups().into_iter().map(|number| format!("vfio/{number}"));
-        let always = ["iommu", "vfio/vfio"].map(str::to_owned).into_iter();
-        always.chain(groups).chain(vfio).collect()
+        let iommu = self.kernel.has(Quirk::Iommufd).then(|| "iommu".to_owned());
+        iommu.into_iter().chain(["vfio/vfio".to_owned()]).chain(groups).chain(vfio).collect()
     }
 
     /// The functions that are with VFIO and can be seen, with their numbers.
@@ -71,13 +72,11 @@ impl Engine {
     /// The machine's part of `/sys`, with the processors that are near to its devices.
     pub fn sysfs(&self, cpus: &Cpus) -> Tree {
         let mut tree = Tree::new();
-        for folder in [
-            "bus/pci/devices",
-            "class/iommu",
-            "class/vfio",
-            "class/vfio-dev",
-            "kernel/iommu_groups",
-        ] {
+        // since 6.1
+        let has_class = self.kernel.has(Quirk::Iommufd);
+        let vfio_dev = has_class.then_some("class/vfio-dev");
+        let always = ["bus/pci/devices", "class/iommu", "class/vfio", "kernel/iommu_groups"];
+        for folder in always.into_iter().chain(vfio_dev) {
             tree.insert(folder.to_owned(), Entry::Folder);
         }
         for (index, iommu) in self.machine.iommus.iter().enumerate() {
@@ -85,7 +84,7 @@ impl Engine {
                 self.add_iommu(&mut tree, index, iommu);
             }
         }
-        modules::add(&mut tree, &self.machine);
+        modules::add(&mut tree, &self.machine, self.kernel);
         for device in &self.machine.devices {
             let address = device.address;
             if !self.is_present(address) {
@@ -98,7 +97,7 @@ impl Engine {
                 device::add_physical(&mut tree, device, count);
             }
         }
-        for (number, function) in self.present() {
+        for (number, function) in self.present().filter(|_| has_class) {
             let device = folder_of(function.facts.address);
             let vfio = format!("{device}/vfio-dev/vfio{number}");
             let mut uevent = String::new();

@@ -56,7 +56,7 @@ impl Container {
         if state.groups.is_empty() || state.driver.is_some() {
             return Err(Refusal::Unfit { rule: "the container has no group, or a driver already" });
         }
-        if !Type1::offers(None, &self.engine, kind) {
+        if Type1::offers(None, &self.engine, kind) == 0 {
             return Err(Refusal::NoDevice { what: "no driver offers this" });
         }
         let mut driver = Type1::new(&self.engine, kind)?;

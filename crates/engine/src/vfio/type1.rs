@@ -17,6 +17,7 @@
 mod calls;
 mod dirty;
 mod info;
+mod nested;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use std::sync::Arc;
 use profile::Quirk;
 use profile::machine::Vendor;
 use uapi::vfio::*;
+use uapi::y2020::IOMMU_UAPI_VERSION;
+use uapi::y2020::transport::VFIO_NESTING_IOMMU_UAPI;
 
 use crate::commands::ioas::unmap;
 use crate::context::Context;
@@ -37,6 +40,7 @@ use crate::pages::{AccountMode, Pages};
 use crate::state::PtMode;
 use crate::task::Task;
 use crate::vfio::mmio;
+use crate::y2020::Nesting;
 use crate::{Engine, Refusal};
 
 /// How many mappings a container may have (`dma_entry_limit`).
@@ -50,6 +54,8 @@ const BITMAP_PAGES: u64 = i32::MAX as u64;
 pub(super) struct Type1 {
     version2: bool,
     nesting: bool,
+    /// What it has for guests' page tables, under the API of 2020.
+    nested: Option<Nesting>,
     /// Nobody else's: its objects are one IOAS, and the devices of the groups.
     context: Arc<Context>,
     ioas: ObjectId,
@@ -90,6 +96,7 @@ impl Type1 {
         Ok(Self {
             version2: !is(VFIO_TYPE1_IOMMU),
             nesting,
+            nested: None,
             context,
             ioas,
             groups: BTreeMap::new(),
@@ -99,19 +106,26 @@ impl Type1 {
         })
     }
 
-    /// `vfio_iommu_type1_check_extension`; `type1` is none before there is one.
-    pub fn offers(type1: Option<&Self>, engine: &Engine, extension: u64) -> bool {
+    /// `vfio_iommu_type1_check_extension`; `type1` is none before there is one. What is offered is 1, or a
+    /// version.
+    pub fn offers(type1: Option<&Self>, engine: &Engine, extension: u64) -> u32 {
         const V2: u32 = VFIO_TYPE1v2_IOMMU;
-        let Ok(extension) = u32::try_from(extension) else { return false };
-        match extension {
-            VFIO_TYPE1_IOMMU | V2 | VFIO_UNMAP_ALL => true,
+        let Ok(extension) = u32::try_from(extension) else { return 0 };
+        let is_new = engine.kernel.has(Quirk::Type1Since512);
+        let offered = match extension {
+            VFIO_NESTING_IOMMU_UAPI if engine.kernel.api_2020().is_some() => {
+                return IOMMU_UAPI_VERSION;
+            }
+            VFIO_TYPE1_IOMMU | V2 => true,
+            VFIO_UNMAP_ALL => is_new,
             __VFIO_RESERVED_TYPE1_NESTING_IOMMU => engine.kernel.has(Quirk::Type1Nesting),
-            VFIO_UPDATE_VADDR => type1.is_some(),
+            VFIO_UPDATE_VADDR => is_new && type1.is_some(),
             VFIO_DMA_CC_IOMMU => {
                 type1.is_some_and(|it| it.context.state.lock().is_coherent(it.ioas))
             }
             _ => false,
-        }
+        };
+        offered.into()
     }
 
     /// The devices of a group reach what is mapped from now on (`vfio_iommu_type1_attach_group`).
@@ -119,8 +133,12 @@ impl Type1 {
         if self.mappings.values().any(|mapping| mapping.addressless) {
             return Err(Refusal::Busy { what: "the container", why: "a mapping has no address" });
         }
-        task.allocate()?;
         let engine = Arc::clone(&self.context.engine);
+        let has_nested = self.nesting && engine.kernel.api_2020().is_some();
+        if has_nested && !self.groups.is_empty() {
+            return Err(Refusal::Unfit { rule: "a nesting container has one group" });
+        }
+        task.allocate()?;
         let members = || engine.members(group).map(|index| &engine.functions[index]);
         for function in members() {
             self.check_fit(&engine, function)?;
@@ -130,11 +148,19 @@ impl Type1 {
         }
         let mut devices = Vec::new();
         let attached = members().try_for_each(|function| {
-            let mut state = self.context.state.lock();
-            let device = state.add_device(function);
+            let device = self.context.state.lock().add_device(function);
             devices.push(device);
-            let ioas = self.ioas.0;
-            state.change_pt(task, device, NO_PASID, ioas, PtMode::Attach).map(drop)
+            let table = match has_nested {
+                true => self.parent_for(task, &engine, function, device)?,
+                false => self.ioas,
+            };
+            let mut state = self.context.state.lock();
+            state.change_pt(task, device, NO_PASID, table.0, PtMode::Attach)?;
+            drop(state);
+            match &mut self.nested {
+                Some(nested) => nested.add(&self.context, function, device),
+                None => Ok(()),
+            }
         });
         if let Err(refusal) = attached {
             self.give_back(&devices);
@@ -151,7 +177,12 @@ impl Type1 {
     /// Whether a device goes with what is mapped, and with the kind of container.
     fn check_fit(&self, engine: &Engine, function: &Function) -> Result<(), Refusal> {
         let unit = function.facts.iommu.map(|index| engine.machine.iommus[index].hardware.vendor());
-        if self.nesting && unit != Some(Vendor::ArmSmmuv3) {
+        let nests = match unit {
+            Some(Vendor::ArmSmmuv3) => true,
+            Some(Vendor::IntelVtd) => engine.kernel.api_2020().is_some(),
+            _ => false,
+        };
+        if self.nesting && !nests {
             // iommu_enable_nesting
             let rule = "the IOMMU's driver has no nesting of this kind";
             return Err(Refusal::Unfit { rule });
@@ -171,11 +202,21 @@ impl Type1 {
         }
     }
 
-    fn give_back(&self, devices: &[ObjectId]) {
-        let mut state = self.context.state.lock();
-        for device in devices {
-            state.device_detach(*device, NO_PASID);
-            state.unbind(*device);
+    fn give_back(&mut self, devices: &[ObjectId]) {
+        let engine = Arc::clone(&self.context.engine);
+        let mut nested = self.nested.take();
+        if let Some(nested) = &mut nested {
+            nested.unbind_all(&engine, &self.context);
+        }
+        {
+            let mut state = self.context.state.lock();
+            for device in devices {
+                state.device_detach(*device, NO_PASID);
+                state.unbind(*device);
+            }
+        }
+        if let Some(nested) = nested {
+            nested.end(&self.context);
         }
     }
 

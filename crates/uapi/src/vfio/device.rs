@@ -199,6 +199,44 @@ pub const VFIO_REGION_INFO_FLAG_MMAP: u32 = 1 << 2;
 /// Region flag: it has capabilities, each with a [`super::vfio_info_cap_header`].
 pub const VFIO_REGION_INFO_FLAG_CAPS: u32 = 1 << 3;
 
+/// Capability ID of a region: only parts of it can be mapped, [`vfio_region_info_cap_sparse_mmap`].
+pub const VFIO_REGION_INFO_CAP_SPARSE_MMAP: u16 = 1;
+/// Capability ID of a region that is not of the bus: what it is, [`vfio_region_info_cap_type`].
+pub const VFIO_REGION_INFO_CAP_TYPE: u16 = 2;
+
+/// Capability of a region: which parts of it can be mapped. `nr_areas` of [`vfio_region_sparse_mmap_area`]
+/// follow.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_region_info_cap_sparse_mmap {
+    pub header: super::vfio_info_cap_header,
+    pub nr_areas: u32,
+    pub reserved: u32,
+}
+
+/// A part of a region that can be mapped.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_region_sparse_mmap_area {
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// Capability of a region that is not of the bus: what it is.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_region_info_cap_type {
+    pub header: super::vfio_info_cap_header,
+    pub r#type: u32,
+    pub subtype: u32,
+}
+
 /// Capability ID of a region: all of it can be mapped, with the table of MSI-X that is in it.
 pub const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE: u16 = 3;
 

@@ -13,6 +13,11 @@
 //! | `VFIO_IOMMU_GET_INFO` | | [`vfio_iommu_type1_info_cap_nesting`] among the capabilities |
 //! | [`VFIO_IOMMU_PASID_REQUEST`] | [`vfio_iommu_type1_pasid_request`] | the PASID, or 0 |
 //! | [`VFIO_IOMMU_NESTING_OP`] | [`vfio_iommu_type1_nesting_op`] and the data of the operation | 0 |
+//! | [`VFIO_IOMMU_SET_PASID_TABLE`] | [`vfio_iommu_type1_set_pasid_table`] | 0 |
+//! | [`VFIO_IOMMU_CACHE_INVALIDATE`] | [`vfio_iommu_type1_cache_invalidate`] | 0 |
+//!
+//! The first two calls are the first post's, for VT-d; the last two are the second's, for SMMUv3. Each post
+//! took the next free numbers, so they have the same.
 
 #![allow(non_camel_case_types)] // the header's spelling
 #![expect(missing_docs, reason = "fields are described in the table of their struct")]
@@ -26,6 +31,11 @@ use crate::vfio::{VFIO_BASE, VFIO_TYPE, vfio_info_cap_header};
 pub const VFIO_IOMMU_PASID_REQUEST: u32 = _IO(VFIO_TYPE, VFIO_BASE + 18);
 /// Ioctl number of [`vfio_iommu_type1_nesting_op`].
 pub const VFIO_IOMMU_NESTING_OP: u32 = _IO(VFIO_TYPE, VFIO_BASE + 19);
+
+/// Ioctl number of [`vfio_iommu_type1_set_pasid_table`], the same as [`VFIO_IOMMU_PASID_REQUEST`].
+pub const VFIO_IOMMU_SET_PASID_TABLE: u32 = _IO(VFIO_TYPE, VFIO_BASE + 18);
+/// Ioctl number of [`vfio_iommu_type1_cache_invalidate`], the same as [`VFIO_IOMMU_NESTING_OP`].
+pub const VFIO_IOMMU_CACHE_INVALIDATE: u32 = _IO(VFIO_TYPE, VFIO_BASE + 19);
 
 /// Extension and container type: nesting.
 pub const VFIO_TYPE1_NESTING_IOMMU: u32 = crate::vfio::__VFIO_RESERVED_TYPE1_NESTING_IOMMU;
@@ -94,6 +104,45 @@ pub const VFIO_IOMMU_NESTING_OP_BIND_PGTBL: u32 = 0;
 pub const VFIO_IOMMU_NESTING_OP_UNBIND_PGTBL: u32 = 1;
 /// Operation: invalidate; data `iommu_cache_invalidate_info`.
 pub const VFIO_IOMMU_NESTING_OP_CACHE_INVLD: u32 = 2;
+
+/// Argument of `VFIO_IOMMU_SET_PASID_TABLE`: a guest's PASID table. An `iommu_pasid_table_config` follows.
+///
+/// Layout: v13 (8 bytes without what follows).
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 8; the table has a size of its own |
+/// | `flags` | in | `EINVAL` on another than exactly one of `VFIO_PASID_TABLE_FLAG_*` |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_iommu_type1_set_pasid_table {
+    pub argsz: u32,
+    pub flags: u32,
+}
+
+/// PASID table flag: bind it.
+pub const VFIO_PASID_TABLE_FLAG_SET: u32 = 1 << 0;
+/// PASID table flag: unbind what is bound.
+pub const VFIO_PASID_TABLE_FLAG_UNSET: u32 = 1 << 1;
+
+/// Argument of `VFIO_IOMMU_CACHE_INVALIDATE`. An `iommu_cache_invalidate_info` follows.
+///
+/// Layout: v13 (8 bytes without what follows).
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `argsz` | in | `EINVAL` below 8; the invalidation has a size of its own |
+/// | `flags` | in | `EINVAL` unless 0 |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_iommu_type1_cache_invalidate {
+    pub argsz: u32,
+    pub flags: u32,
+}
 
 /// Capability ID: [`vfio_iommu_type1_info_cap_nesting`]. Linux gave the number to
 /// [`VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL`](crate::vfio::VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL).
@@ -179,6 +228,22 @@ pub const VFIO_REGION_INFO_CAP_DMA_FAULT_RESPONSE: u16 = 7;
 pub const VFIO_IRQ_TYPE_NESTED: u32 = 1;
 /// Interrupt subtype: there is a fault in the ring.
 pub const VFIO_IRQ_SUBTYPE_DMA_FAULT: u32 = 1;
+
+/// Interrupt flag: it has capabilities, and `vfio_irq_info` a field `cap_offset` at its end.
+pub const VFIO_IRQ_INFO_FLAG_CAPS: u32 = 1 << 4;
+/// Capability ID of a kind of interrupt: [`vfio_irq_info_cap_type`].
+pub const VFIO_IRQ_INFO_CAP_TYPE: u16 = 3;
+
+/// Capability of a kind of interrupt: what it is for.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_irq_info_cap_type {
+    pub header: vfio_info_cap_header,
+    pub r#type: u32,
+    pub subtype: u32,
+}
 
 /// Capability of a fault region: the version of its layout, 1.
 #[repr(C)]

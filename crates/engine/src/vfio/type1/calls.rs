@@ -1,6 +1,8 @@
 //! The calls of a container with a driver: their arguments (`vfio_iommu_type1_ioctl`).
 
+use profile::Quirk;
 use uapi::vfio::*;
+use uapi::y2020::transport::{VFIO_IOMMU_NESTING_OP, VFIO_IOMMU_PASID_REQUEST};
 
 use super::{Type1, dirty};
 use crate::Refusal;
@@ -9,7 +11,10 @@ use crate::task::{Task, load_struct};
 impl Type1 {
     /// Any call but those that every container answers.
     pub fn ioctl(&mut self, task: &mut Task<'_>, cmd: u32, arg: u64) -> Result<i64, Refusal> {
+        let has_2020 = task.kernel.api_2020().is_some();
         match cmd {
+            VFIO_IOMMU_PASID_REQUEST if has_2020 => return self.pasid_request(task, arg),
+            VFIO_IOMMU_NESTING_OP if has_2020 => return self.nesting_op(task, arg),
             VFIO_IOMMU_GET_INFO => self.info(task, arg),
             VFIO_IOMMU_MAP_DMA => self.map_call(task, arg),
             VFIO_IOMMU_UNMAP_DMA => self.unmap_call(task, arg),
@@ -20,10 +25,10 @@ impl Type1 {
     }
 
     fn map_call(&mut self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
-        const KNOWN: u32 =
-            VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE | VFIO_DMA_MAP_FLAG_VADDR;
+        const RIGHTS: u32 = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+        let vaddr = if task.has(Quirk::Type1Since512) { VFIO_DMA_MAP_FLAG_VADDR } else { 0 };
         let request: vfio_iommu_type1_dma_map = task.load(arg, "argument")?;
-        check(request.argsz, size_of_val(&request), request.flags, KNOWN)?;
+        check(request.argsz, size_of_val(&request), request.flags, RIGHTS | vaddr)?;
         self.map(task, &request)
     }
 
@@ -31,8 +36,9 @@ impl Type1 {
         const BITMAP: u32 = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
         const OTHERS: u32 = VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
         const SIZE: usize = size_of::<vfio_iommu_type1_dma_unmap>();
+        let others = if task.has(Quirk::Type1Since512) { OTHERS } else { 0 };
         let mut request: vfio_iommu_type1_dma_unmap = task.load(arg, "argument")?;
-        check(request.argsz, SIZE, request.flags, BITMAP | OTHERS)?;
+        check(request.argsz, SIZE, request.flags, BITMAP | others)?;
         let mut bitmap = None;
         if request.flags & BITMAP != 0 {
             if request.flags & OTHERS != 0 {

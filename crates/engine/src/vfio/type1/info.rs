@@ -11,6 +11,7 @@ use super::{Type1, dirty};
 use crate::Refusal;
 use crate::ioas::Ioas;
 use crate::task::Task;
+use crate::y2020::Nesting;
 
 impl Type1 {
     pub(super) fn info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
@@ -58,7 +59,15 @@ impl Type1 {
         let align = if task.has(Quirk::InfoCapabilitiesAligned) { 8 } else { 1 };
         let mut chain = Vec::new();
         let mut before = None;
-        for capability in [migration.as_bytes(), available.as_bytes(), list.as_slice()] {
+        let nesting = self.nested.as_ref().map(Nesting::capability);
+        let is_new = task.has(Quirk::Type1Since512);
+        let all = [
+            Some(migration.as_bytes()),
+            is_new.then_some(available.as_bytes()),
+            Some(list.as_slice()),
+            nesting.as_ref().map(IntoBytes::as_bytes),
+        ];
+        for capability in all.into_iter().flatten() {
             let at = chain.len();
             if let Some(before) = before {
                 let next = (size_of::<vfio_iommu_type1_info>() + at) as u32;
