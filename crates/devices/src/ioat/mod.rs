@@ -9,8 +9,8 @@
 //!
 //! What is read of memory and written there is made piece by piece, so what stands before a fault is moved.
 //! Descriptors are made one after the other, so fences mean nothing. A completion is written when the chain
-//! was made as far as its count said, and before an interrupt: a program that looks later sees no more of
-//! hardware either. Interrupts come by MSI-X.
+//! was made as far as its count said: a program that looks later sees no more of hardware either. What is
+//! told comes in this order: `CHANERR`, completion, `CHANSTS`, interrupt. Interrupts come by MSI-X.
 //!
 //! The configuration space of the hardware has error registers beside `CHANERR` (`CHANERR_INT`, 0x180,
 //! `DMAUNCERRSTS`, 0x148); here they read 0, as on hardware that saw no parity error.

@@ -426,6 +426,52 @@ fn a_resume_before_the_suspend_is_told() {
     assert_eq!(bench.state(), spec::DONE);
 }
 
+/// Drivers look for an error in memory, then read what it is (DPDK's `ioat_completed`, Linux's `ioat_cleanup`):
+/// it is told before its completion, which here waits for its page.
+#[test]
+fn errors_are_told_before_their_completion() {
+    let make = |dma, interrupts| Ioat::new(dma, interrupts, Settings::default()).unwrap();
+    let mut bench: Bench<Ioat> = Bench::apart("grace", make);
+    bench.device.set_bus_master(true);
+    let queue = bench.with_faults();
+    bench.map(0, 8);
+    bench.put((CHAIN, 0, spec::CTL_COMPL_WRITE, FROM, FROM, CHAIN));
+    bench.begin(CHAIN);
+    bench.set(spec::CHANCMP, 8, TO);
+    bench.ring(1);
+    let cookie = bench.fault_at(queue, TO);
+    assert_eq!((bench.state(), bench.errors()), (spec::ACTIVE, spec::ERR_LENGTH.into()));
+    // and it is told once
+    bench.set(spec::CHANERR, 4, spec::ERR_LENGTH.into());
+    bench.map(8, 1);
+    bench.answer(queue, cookie, true);
+    bench.settle();
+    assert_eq!(bench.word(TO), spec::HALTED);
+    assert_eq!((bench.state(), bench.errors()), (spec::HALTED, 0));
+}
+
+/// Whoever sees a completion finds the channel in its state by the next store, as DPDK's `ioat_dev_stop`
+/// takes for granted; and whoever sees the state finds the completion.
+#[test]
+fn completions_and_states_come_together() {
+    let latency = Latency::Fixed(Duration::from_micros(1));
+    let bench = bench_with("spr", Settings { latency, ..Settings::default() });
+    bench.put(copy(CHAIN, 64, CHAIN));
+    for round in 0..500 {
+        bench.store(STATUS, &[0; 8]);
+        bench.begin(CHAIN);
+        bench.ring(1);
+        if round % 2 == 0 {
+            bench.until("a completion", |it| it.word(STATUS) != 0);
+            bench.set(spec::CHANCMD, 1, spec::CHANCMD_SUSPEND.into());
+            assert_eq!(bench.state(), spec::SUSPENDED, "round {round}");
+        } else {
+            bench.settle();
+            assert_eq!(bench.word(STATUS), CHAIN | spec::DONE, "round {round}");
+        }
+    }
+}
+
 /// A device goes while it works or waits: its thread ends, so it is gone at once.
 #[test]
 fn a_device_that_goes_in_the_middle_of_its_work() {
