@@ -1,5 +1,7 @@
 //! Making descriptors.
 
+use std::time::Duration;
+
 use engine::{Answer, Interrupts};
 use parking_lot::Mutex;
 
@@ -24,6 +26,8 @@ pub(super) struct Shared {
     pub channel: Mutex<Channel>,
     /// The longest transfer.
     pub longest: u64,
+    /// What a chain's beginning takes, where it is not zero.
+    pub start: Duration,
 }
 
 /// What is under way: a part of a chain, up to where its count says.
@@ -108,9 +112,9 @@ impl Work for Shared {
     }
 
     fn step(&self, hand: &mut Hand) -> Step {
-        let (epoch, has_work) = {
+        let (epoch, has_work, is_first) = {
             let channel = self.channel.lock();
-            (channel.epoch, channel.has_work())
+            (channel.epoch, channel.has_work(), channel.made == 0 && channel.completed == 0)
         };
         let Some(run) = hand.0.as_mut().filter(|run| run.line.epoch == epoch) else {
             hand.0 = has_work.then(|| Run {
@@ -119,7 +123,11 @@ impl Work for Shared {
                 completes: false,
                 piece: Vec::new(),
             });
-            return if has_work { Step::Begun(epoch) } else { Step::Idle };
+            return match has_work {
+                true if is_first && !self.start.is_zero() => Step::Pauses(self.start, epoch),
+                true => Step::Begun(epoch),
+                false => Step::Idle,
+            };
         };
         let advanced = match self.advance(run) {
             Err(Trouble::Fault(fault)) => self.fail(run, self.error_of(run, fault)).map(|()| true),

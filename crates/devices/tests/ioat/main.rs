@@ -6,7 +6,7 @@ mod bench;
 mod faults;
 mod registers;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devices::Latency;
 use devices::ioat::{Ioat, Settings, spec};
@@ -298,12 +298,49 @@ fn latency() {
     let latency = Latency::Fixed(Duration::from_millis(30));
     let bench = bench_with("spr", Settings { latency, ..Settings::default() });
     bench.put(copy(CHAIN, 64, CHAIN));
-    bench.begin(CHAIN);
-    bench.ring(1);
-    assert_eq!((bench.state(), bench.word(STATUS)), (spec::ACTIVE, 0));
-    bench.store(FROM, &[9; 64]);
-    bench.settle();
-    assert_eq!(bench.load(TO, 64), [9; 64]);
+    // once more where we wait for a CPU that long
+    bench.until("a CPU in time", |bench| {
+        bench.store(FROM, &[0; 64]);
+        bench.store(STATUS, &[0; 8]);
+        bench.begin(CHAIN);
+        let rung = Instant::now();
+        bench.ring(1);
+        let seen = (bench.state(), bench.word(STATUS));
+        bench.store(FROM, &[9; 64]);
+        let in_time = rung.elapsed() < Duration::from_millis(30);
+        bench.settle();
+        assert!(rung.elapsed() >= Duration::from_millis(30));
+        if in_time {
+            assert_eq!(seen, (spec::ACTIVE, 0));
+            assert_eq!(bench.load(TO, 64), [9; 64]);
+        }
+        in_time
+    });
+}
+
+/// The first doorbell of a chain has a time of its own, and no other has.
+#[test]
+fn the_start_of_a_chain() {
+    let start = Duration::from_millis(30);
+    let latency = Latency::Fixed(Duration::from_secs(1000));
+    for latency in [Latency::None, latency] {
+        let bench = bench_with("spr", Settings { latency, start, ..Settings::default() });
+        bench.put(copy(CHAIN, 64, CHAIN));
+        for _ in 0..2 {
+            bench.begin(CHAIN);
+            let rung = Instant::now();
+            bench.ring(1);
+            bench.settle();
+            assert!(rung.elapsed() >= start);
+            assert_eq!(bench.state(), spec::DONE);
+            bench.ring(2);
+            if latency == Latency::None {
+                bench.settle();
+            }
+            let expected = if latency == Latency::None { spec::DONE } else { spec::ACTIVE };
+            assert_eq!(bench.state(), expected);
+        }
+    }
 }
 
 #[test]
