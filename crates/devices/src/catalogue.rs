@@ -216,6 +216,13 @@ impl Values<'_> {
         }
     }
 
+    /// A time.
+    pub fn time(&self, setting: &Setting) -> Result<Duration, BadDevice> {
+        let text = self.text(setting);
+        let read = if text == "0" { Some(Duration::ZERO) } else { time(text) };
+        read.ok_or_else(|| self.bad(setting, "must be a time such as 20us or 1ms"))
+    }
+
     /// A time, or times up to one.
     pub fn latency(&self) -> Result<Latency, BadDevice> {
         let read = || {
@@ -295,6 +302,9 @@ mod tests {
             ("nvme,serial=\u{e4}",               Some("device nvme: serial is \"\u{e4}\": must be up to 20 ASCII characters")),
             ("nvme,block=1024",                  Some("device nvme: block is \"1024\": must be 512 or 4096")),
             ("ioat,version=3.4,transfer=4K,latency=1us", None),
+            ("ioat,start=200ms",                 None),
+            ("ioat,start=0",                     None),
+            ("ioat,start=0..1ms",                Some("device ioat: start is \"0..1ms\": must be a time such as 20us or 1ms")),
             ("ioat,version=3.5",                 Some("device ioat: version is \"3.5\": must be 3.3 or 3.4")),
             ("ioat,transfer=2M",                 Some("device ioat: transfer is \"2M\": must be a power of two from 4096 to 1048576")),
             ("dsa,queues=2,transfer=2G,page-requests=off,handles=on", None),

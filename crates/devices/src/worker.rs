@@ -113,8 +113,13 @@ impl<T> Worker<T> {
 
     /// Waits as long as a completion takes, or until a reset.
     pub fn delay(&self, epoch: u64) {
-        let Some(delay) = self.latency.lock().next_delay() else { return };
-        let until = Instant::now() + delay;
+        let delay = self.latency.lock().next_delay();
+        delay.into_iter().for_each(|delay| self.pause(epoch, delay));
+    }
+
+    /// Waits so long, or until a reset.
+    pub fn pause(&self, epoch: u64, time: Duration) {
+        let until = Instant::now() + time;
         let mut desk = self.desk.lock();
         while !desk.stop && desk.epoch <= epoch {
             if self.news.wait_until(&mut desk, until).timed_out() {

@@ -118,17 +118,17 @@ impl Channel {
         self.interrupts & enabled != 0 && !std::mem::replace(&mut self.interrupted, true)
     }
 
-    /// Shows the registers to programs.
+    /// Shows the registers to programs: the state last, so that whoever sees it finds what it is about.
     pub fn show(&self, registers: &Registers) {
         let control = self.control | (u16::from(self.interrupted) * spec::CHANCTRL_INT_REARM);
         registers.write(spec::INTRCTRL, &[self.interrupts]);
         registers.write(spec::CHANCTRL, &control.to_le_bytes());
         registers.write(spec::DMACOUNT, &self.count.to_le_bytes());
-        registers.store64(spec::CHANSTS, self.completed | self.state.bits());
         registers.store64(spec::CHAINADDR, self.chain);
         registers.store64(spec::CHANCMP, self.completion);
         registers.store32(spec::CHANERR, self.errors);
         registers.store32(spec::CHANERR_MASK, self.mask);
+        registers.store64(spec::CHANSTS, self.completed | self.state.bits());
     }
 
     /// Takes a store, register by register in the order of their offsets.

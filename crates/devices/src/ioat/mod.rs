@@ -9,8 +9,8 @@
 //!
 //! What is read of memory and written there is made piece by piece, so what stands before a fault is moved.
 //! Descriptors are made one after the other, so fences mean nothing. A completion is written when the chain
-//! was made as far as its count said, and before an interrupt: a program that looks later sees no more of
-//! hardware either. Interrupts come by MSI-X.
+//! was made as far as its count said: a program that looks later sees no more of hardware either. What is
+//! told comes in this order: `CHANERR`, completion, `CHANSTS`, interrupt. Interrupts come by MSI-X.
 //!
 //! The configuration space of the hardware has error registers beside `CHANERR` (`CHANERR_INT`, 0x180,
 //! `DMAUNCERRSTS`, 0x148); here they read 0, as on hardware that saw no parity error.
@@ -23,6 +23,7 @@ mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Bar, Dma, Interrupts, Model, Msix, Vectors};
 use mem::SharedFile;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub version: Version,
     /// The time from a doorbell to its descriptors.
     pub latency: Latency,
+    /// The same for the first doorbell of a chain, where it is not zero: a channel that was reset needs longer.
+    pub start: Duration,
     /// log2 of the bytes of a transfer, at most: from 12 to 20, where the hardware's is.
     pub transfer_order: u8,
 }
@@ -71,7 +74,8 @@ impl Default for Settings {
     /// At once. Transfers are shorter than the hardware's, as software copies less in a second:
     /// Linux's selftest has 65535 transfers made of the longest size there is.
     fn default() -> Self {
-        Self { version: Version::V3_3, latency: Latency::None, transfer_order: 18 }
+        let (latency, start) = (Latency::None, Duration::ZERO);
+        Self { version: Version::V3_3, latency, start, transfer_order: 18 }
     }
 }
 
@@ -82,6 +86,11 @@ const VERSION: Setting = Setting {
 };
 const TRANSFER: Setting =
     Setting { name: "transfer", what: "bytes of a transfer at most, 4K to 1M", default: "256K" };
+const START: Setting = Setting {
+    name: "start",
+    what: "time to a chain's first completion, such as after an error, where it is not the latency",
+    default: "0",
+};
 
 /// How it is asked for.
 pub const ENTRY: Entry = Entry {
@@ -89,7 +98,7 @@ pub const ENTRY: Entry = Entry {
     summary: "Intel's I/OAT DMA: copies and fills memory by chains of descriptors",
     identity: IDENTITY,
     shares_memory: false,
-    settings: &[VERSION, TRANSFER, LATENCY],
+    settings: &[VERSION, TRANSFER, LATENCY, START],
     recipe: |values| {
         let version = match values.text(&VERSION) {
             "3.3" => Version::V3_3,
@@ -97,7 +106,8 @@ pub const ENTRY: Entry = Entry {
             _ => return Err(values.bad(&VERSION, "must be 3.3 or 3.4")),
         };
         let transfer_order = values.order(&TRANSFER, 12..=20)?;
-        let settings = Settings { version, transfer_order, latency: values.latency()? };
+        let (latency, start) = (values.latency()?, values.time(&START)?);
+        let settings = Settings { version, latency, start, transfer_order };
         Ok(Box::new(move |dma, interrupts| Ok(Arc::new(Ioat::new(dma, interrupts, settings)?))))
     },
 };
@@ -121,8 +131,14 @@ impl Ioat {
             registers: Registers::new("ioat", spec::BAR_SIZE)?,
             channel: Mutex::new(Channel::new(0)),
             longest: 1 << transfer_order,
+            start: settings.start,
         };
-        let device = Self { stepper: Stepper::new(shared, settings.latency)?, settings };
+        // only the thread waits
+        let slowest = match settings.latency {
+            Latency::None if !settings.start.is_zero() => Latency::Fixed(settings.start),
+            latency => latency,
+        };
+        let device = Self { stepper: Stepper::new(shared, slowest)?, settings };
         device.show_facts();
         Ok(device)
     }

@@ -1,5 +1,7 @@
 //! Making descriptors.
 
+use std::time::Duration;
+
 use engine::{Answer, Interrupts};
 use parking_lot::Mutex;
 
@@ -24,6 +26,8 @@ pub(super) struct Shared {
     pub channel: Mutex<Channel>,
     /// The longest transfer.
     pub longest: u64,
+    /// What a chain's beginning takes, where it is not zero.
+    pub start: Duration,
 }
 
 /// What is under way: a part of a chain, up to where its count says.
@@ -45,7 +49,8 @@ enum Doing {
     Fetch,
     /// Moves data; `held` bytes of it are in the piece.
     Move { descriptor: Descriptor, done: u64, held: usize },
-    /// Writes a completion, after a descriptor that asks for an interrupt, the last, or an error.
+    /// Writes a completion, after a descriptor that asks for an interrupt, the last, or an error that the
+    /// channel has already.
     Report { interrupt: bool, error: u32 },
 }
 
@@ -107,9 +112,9 @@ impl Work for Shared {
     }
 
     fn step(&self, hand: &mut Hand) -> Step {
-        let (epoch, has_work) = {
+        let (epoch, has_work, is_first) = {
             let channel = self.channel.lock();
-            (channel.epoch, channel.has_work())
+            (channel.epoch, channel.has_work(), channel.made == 0 && channel.completed == 0)
         };
         let Some(run) = hand.0.as_mut().filter(|run| run.line.epoch == epoch) else {
             hand.0 = has_work.then(|| Run {
@@ -118,16 +123,20 @@ impl Work for Shared {
                 completes: false,
                 piece: Vec::new(),
             });
-            return if has_work { Step::Begun(epoch) } else { Step::Idle };
+            return match has_work {
+                true if is_first && !self.start.is_zero() => Step::Pauses(self.start, epoch),
+                true => Step::Begun(epoch),
+                false => Step::Idle,
+            };
         };
-        match self.advance(run) {
+        let advanced = match self.advance(run) {
+            Err(Trouble::Fault(fault)) => self.fail(run, self.error_of(run, fault)).map(|()| true),
+            advanced => advanced,
+        };
+        match advanced {
             Ok(true) => {}
-            Ok(false) | Err(Trouble::Gone) => hand.0 = None,
             Err(Trouble::Waits) => return run.line.wait(),
-            Err(Trouble::Fault(fault)) => {
-                let error = self.error_of(run, fault);
-                run.doing = Doing::Report { interrupt: false, error };
-            }
+            Ok(false) | Err(Trouble::Gone | Trouble::Fault(_)) => hand.0 = None,
         }
         Step::Done
     }
@@ -166,6 +175,13 @@ impl Shared {
         Ok(result)
     }
 
+    /// An error ends the run, as soon as its completion is written: who sees that one reads the error next.
+    fn fail(&self, run: &mut Run, error: u32) -> Result<(), Trouble> {
+        self.with_channel(run, |channel| channel.errors |= error)?;
+        run.doing = Doing::Report { interrupt: false, error };
+        Ok(())
+    }
+
     /// Makes a step of a run; false when it is over.
     fn advance(&self, run: &mut Run) -> Result<bool, Trouble> {
         match run.doing {
@@ -187,8 +203,7 @@ impl Shared {
         }
         if at % spec::DESCRIPTOR_SIZE as u64 != 0 {
             let error = if first { spec::ERR_CHAIN_ADDR } else { spec::ERR_NEXT_ALIGN };
-            run.doing = Doing::Report { interrupt: false, error };
-            return Ok(());
+            return self.fail(run, error);
         }
         let mut bytes = [0; spec::DESCRIPTOR_SIZE];
         run.line.read(&self.worker, at, &mut bytes)?;
@@ -196,7 +211,7 @@ impl Shared {
         match descriptor.error(self.longest) {
             0 if descriptor.is(spec::CTL_NULL) => self.finish(run, &descriptor)?,
             0 => run.doing = Doing::Move { descriptor, done: 0, held: 0 },
-            error => run.doing = Doing::Report { interrupt: false, error },
+            error => self.fail(run, error)?,
         }
         Ok(())
     }
@@ -252,41 +267,39 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a completion if one was asked for, then shows the state, then raises an interrupt.
+    /// Writes a completion if one was asked for, then shows the state, then raises an interrupt. Stores of a
+    /// program that sees the completion find the state, as the channel is held from the one to the other.
     fn report(&self, run: &mut Run, interrupt: bool, error: u32) -> Result<bool, Trouble> {
-        let (state, completed, to, control) = self.with_channel(run, |channel| {
-            let state = match error {
-                0 if channel.made == channel.count && !channel.suspends => State::Done,
-                0 if channel.suspends => State::Suspended,
-                0 => State::Active,
-                _ => State::Halted { error: true },
-            };
-            (state, channel.completed, channel.completion, channel.control)
-        })?;
-        let tells = error != 0 && control & spec::CHANCTRL_ERR_COMPLETION_EN != 0;
+        let mut channel = self.channel.lock();
+        if channel.epoch != run.line.epoch {
+            return Err(Trouble::Gone);
+        }
+        let state = match error {
+            0 if channel.suspends => State::Suspended,
+            0 if channel.made == channel.count => State::Done,
+            // more was asked for, or a suspend taken back
+            0 => State::Active,
+            _ => State::Halted { error: true },
+        };
+        let tells = error != 0 && channel.control & spec::CHANCTRL_ERR_COMPLETION_EN != 0;
         if (run.completes || tells) && error & spec::ERR_COMPLETION_ADDR == 0 {
-            if to % 8 != 0 {
-                let error = error | spec::ERR_COMPLETION_ADDR;
-                run.doing = Doing::Report { interrupt, error };
+            let to = channel.completion;
+            if !to.is_multiple_of(8) {
+                drop(channel);
+                self.fail(run, error | spec::ERR_COMPLETION_ADDR)?;
                 return Ok(true);
             }
-            run.line.write(&self.worker, to, &(completed | state.bits()).to_le_bytes())?;
+            let completion = (channel.completed | state.bits()).to_le_bytes();
+            run.line.write(&self.worker, to, &completion)?;
         }
         run.completes = false;
-        let interrupt = interrupt || error != 0 && control & spec::CHANCTRL_ERR_INT_EN != 0;
-        let (goes_on, interrupt) = self.with_channel(run, |channel| {
-            match state {
-                State::Halted { .. } => channel.fail(error),
-                State::Suspended if channel.suspends => {
-                    (channel.state, channel.suspends) = (State::Suspended, false);
-                }
-                // more was asked for meanwhile, or a suspend, or a resume
-                _ if channel.made != channel.count || channel.suspends => {}
-                _ => channel.state = State::Done,
-            }
-            (channel.has_work(), interrupt && channel.interrupt())
-        })?;
-        if interrupt {
+        let enabled = error != 0 && channel.control & spec::CHANCTRL_ERR_INT_EN != 0;
+        channel.suspends &= state != State::Suspended;
+        channel.state = state;
+        let (goes_on, raises) = (channel.has_work(), (interrupt || enabled) && channel.interrupt());
+        channel.show(&self.registers);
+        drop(channel);
+        if raises {
             // without bus mastering no message comes
             let _ = self.worker.gated(run.line.epoch, |_| self.interrupts.raise(VECTOR));
         }

@@ -44,6 +44,8 @@ pub(crate) enum Step {
     Done,
     /// The work that was begun takes a completion's time first. It is of this epoch.
     Begun(u64),
+    /// The work that was begun takes this time first. It is of this epoch.
+    Pauses(Duration, u64),
     /// The work of this epoch waits for an answer.
     Waits(Awaited, u64),
 }
@@ -129,7 +131,7 @@ impl<W: Work> Shared<W> {
             match self.step() {
                 Step::Idle => return true,
                 Step::Waits(..) => return false,
-                Step::Done | Step::Begun(_) => {}
+                Step::Done | Step::Begun(_) | Step::Pauses(..) => {}
             }
         }
         false
@@ -145,6 +147,7 @@ impl<W: Work> Shared<W> {
                     Step::Idle => break,
                     Step::Done => {}
                     Step::Begun(epoch) => worker.delay(epoch),
+                    Step::Pauses(time, epoch) => worker.pause(epoch, time),
                     Step::Waits(awaited, epoch) => {
                         let until = Some(Instant::now() + SLICE);
                         if let Ok(Some(answer)) = worker.wait(awaited, until, epoch) {

@@ -114,6 +114,11 @@ impl Finished {
         Err(Failure::from(format!("`{}` ended with {}", self.command, self.status)))
     }
 
+    /// Whether it was killed at its limit, by timeout(1).
+    pub fn ran_out_of_time(&self) -> bool {
+        self.status.code() == Some(124)
+    }
+
     /// The last lines of the output, for people.
     pub fn last_lines(&self, count: usize) -> Vec<&str> {
         let lines: Vec<_> = self.output.lines().collect();
