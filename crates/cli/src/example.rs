@@ -1,25 +1,64 @@
 //! The built-in example: an ordinary program that uses `/dev/iommu`.
 //!
 //! It knows nothing of softiommu. Where there is a device behind an IOMMU it plays the story of guest
-//! SVA, as far as the machine goes ([`sva`]); on the machine of the kernel's mock device, that of DMA and
-//! page faults ([`mock`]).
+//! SVA ([`guest`]), as far as the machine goes, by today's API ([`sva`]) or by that of 2020 ([`y2020`]); on
+//! the machine of the kernel's mock device, that of DMA and page faults ([`mock`]).
+//!
+//! Another example is the argument of 2020 about checks, on machines of its own ([`compat`]).
 
+mod compat;
 mod dmatest;
+mod guest;
 mod mock;
 mod sva;
+mod y2020;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use client::System;
 
+/// Play a built-in example, as an ordinary program
+///
+/// Without a name it is that of `softiommu run`, on this host or in the run that it is in. Exit status: 0, or 1
+/// when a step of it fails.
+#[derive(Args)]
+pub struct Options {
+    /// compat: the argument of 2020. One guest-SVA client on two machines, asked by one version, by flags at
+    /// each call, and by requirements together
+    #[arg(value_name = "NAME")]
+    name: Option<Name>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    Compat,
+}
+
 /// Plays the example; fails with the step that failed.
-pub fn play() -> ExitCode {
+pub fn play(options: &Options) -> ExitCode {
+    let played = match options.name {
+        Some(Name::Compat) => compat::argument(),
+        None => here(),
+    };
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((step, error)) => {
+            eprintln!("softiommu example: {step}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The story that this host allows.
+fn here() -> Step<()> {
     let functions = System::host().functions();
     let device = functions.iter().find(|function| function.vfio.is_some());
-    let played = match device {
+    match device {
         Some(function) => sva::story(function),
+        None if let Some(found) = y2020::find(&functions) => y2020::story(found),
         None if client::mock::is_there() => mock::story(),
         None => {
             let why = match System::host().units().is_empty() {
@@ -28,13 +67,6 @@ pub fn play() -> ExitCode {
             };
             say("device", format!("none: {why}"));
             Ok(())
-        }
-    };
-    match played {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((step, error)) => {
-            eprintln!("softiommu example: {step}: {error}");
-            ExitCode::FAILURE
         }
     }
 }

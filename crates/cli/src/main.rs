@@ -33,9 +33,7 @@ enum Verb {
     Compare(compare::Options),
     Baseline(baseline::Options),
     Devices(devices::Options),
-    /// The built-in example, as an ordinary program
-    #[command(hide = true)]
-    Example,
+    Example(example::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,7 +51,7 @@ fn main() -> ExitCode {
         Verb::Compare(options) => compare::run(&options),
         Verb::Baseline(options) => baseline::run(&options),
         Verb::Devices(options) => devices::run(&options),
-        Verb::Example => example::play(),
+        Verb::Example(options) => example::play(&options),
     }
 }
 

@@ -49,8 +49,13 @@ fn machines() -> String {
 }
 
 fn kernels() -> String {
-    let names: Vec<_> = Kernel::all().iter().map(ToString::to_string).collect();
-    format!("The Linux release to behave as: {}; the newest by default", names.join(", "))
+    let names =
+        |kernels: &[Kernel]| kernels.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (releases, posted) = (names(Kernel::all()), names(Kernel::posted()));
+    format!(
+        "The Linux release to behave as: {releases}; the newest by default. Or one that never was, with the \
+         API of 2020: {posted}"
+    )
 }
 
 /// Runs the program, and ends as it ended.

@@ -37,7 +37,7 @@ pub type Trouble = String;
 impl Whom {
     pub fn subject(&self) -> Result<Subject, Trouble> {
         let Some(machine) = &self.machine else { return Ok(Subject::Host) };
-        Ok(Subject::Machine(load_machine(machine)?, load_kernel(self.kernel.as_deref())?))
+        Ok(Subject::Machine(load_machine(machine)?, askable_kernel(self.kernel.as_deref())?))
     }
 }
 
@@ -55,7 +55,7 @@ impl Subject {
             Some((machine, kernel)) => (machine, Some(kernel)),
             None => (name, None),
         };
-        Ok(Self::Machine(load_machine(machine)?, load_kernel(kernel)?))
+        Ok(Self::Machine(load_machine(machine)?, askable_kernel(kernel)?))
     }
 
     /// Asks every device, or one, or reads what was asked before; there is at least one profile.
@@ -84,7 +84,19 @@ pub fn load_machine(name: &str) -> Result<Machine, Trouble> {
     Machine::load(name).map_err(|error| error.to_string())
 }
 
-/// The release with this name, or the newest.
+/// The release with this name, or the newest: one that can be asked what it can do.
+fn askable_kernel(name: Option<&str>) -> Result<&'static Kernel, Trouble> {
+    let kernel = load_kernel(name)?;
+    match kernel.api_2020() {
+        None => Ok(kernel),
+        Some(_) => Err(format!(
+            "kernel {kernel} has no /dev/iommu to ask; `softiommu example compat` asks the API of 2020, and \
+             any kernel from 6.2 on can be asked here"
+        )),
+    }
+}
+
+/// The kernel with this name, or the newest release.
 pub fn load_kernel(name: Option<&str>) -> Result<&'static Kernel, Trouble> {
     let named = name.map(Kernel::by_name).transpose().map_err(|error| error.to_string())?;
     Ok(named.unwrap_or(Kernel::newest()))

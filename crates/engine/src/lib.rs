@@ -14,6 +14,7 @@
 //! | [`hw`] | models of hardware |
 //! | [`dma`] | the door from a device to memory, and its caches |
 //! | [`tables`], [`physical`] | the tables of domains; what their addresses mean |
+//! | [`bitmap`] | which pages were written, as programs are told |
 //! | [`vfio`] | VFIO devices: what binds hardware to a context |
 //! | [`function`], [`model`] | what programs do with them; the devices behind them |
 //! | [`interrupts`] | from a device to who waits for it |
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod bitmap;
 mod call;
 mod caller;
 mod commands;
@@ -63,9 +65,10 @@ use profile::machine::{self, Iommu, Vendor};
 use profile::{Kernel, Machine, Quirk};
 
 pub use caller::{Caller, Signal};
-pub use commands::{STATUS, Status, VFIO_STATUS};
+pub use commands::{STATUS, Status, VFIO_STATUS, Y2020_STATUS};
 pub use dma::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest};
 pub use file::{File, Mapping, Node};
+pub use function::DmaLog;
 pub use interrupts::{Interrupts, Told, Trigger, Watched};
 pub use model::{Bar, Model, Msix, Vectors};
 pub use objects::ObjectId;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use mem::SharedFile;
 
+use crate::DmaLog;
+
 /// The device behind a VFIO function. It works in threads of its own, and nothing here may wait for the
 /// program.
 ///
@@ -38,6 +40,12 @@ pub trait Model: Send + Sync + fmt::Debug {
     /// takes none.
     fn enqueue(&self, _bar: u32, _offset: u64, _command: &[u8; 64]) -> bool {
         false
+    }
+
+    /// The log of what it writes, where it keeps one (`struct vfio_log_ops`). That is not part of what a
+    /// reset resets.
+    fn dma_log(&self) -> Option<&DmaLog> {
+        None
     }
 
     /// Whether the device may reach memory (PCI's bus master enable). It may not before it is told so;

@@ -51,6 +51,16 @@ pub enum Refusal {
         /// How many bytes are known.
         known: usize,
     },
+    /// More of something than the kernel takes at once.
+    #[error("{count} {what} are more than {most}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: u32,
+        /// The most.
+        most: u32,
+    },
     /// A value that this kernel or this machine does not know.
     #[error("{field} {value:#x} is not supported")]
     Unsupported {
@@ -304,7 +314,7 @@ impl Refusal {
             Self::BadAddress { .. } | Self::NotPinnable    => Errno::EFAULT,
             Self::TooShort { .. } | Self::Invalid { .. }
                 | Self::Unfit { .. } | Self::ReadOnly { .. } | Self::NotBound | Self::WrongKind { .. }                   => Errno::EINVAL,
-            Self::UnknownTail { .. }                       => Errno::E2BIG,
+            Self::UnknownTail { .. } | Self::TooMany { .. } => Errno::E2BIG,
             Self::Unsupported { .. }                       => Errno::EOPNOTSUPP,
             Self::Overflow { .. }                          => Errno::EOVERFLOW,
             Self::NoSuchObject { .. } | Self::NotFound { .. } => Errno::ENOENT,

@@ -49,7 +49,9 @@ fn look_up<'n>(
     let tree = match plain.node() {
         Some(Node::FailNth(_)) if !run.has(SELFTEST) => None,
         Some(Node::Status(_)) if !run.is_charged() => None,
-        Some(Node::VfioGroup(_) | Node::VfioDevice(_)) if !has_placeholder(run, &plain) => {
+        Some(Node::Iommu | Node::VfioGroup(_) | Node::VfioDevice(_))
+            if !has_placeholder(run, &plain) =>
+        {
             plain.tree()
         }
         Some(node) => return Some(Meaning::Node(run, node)),

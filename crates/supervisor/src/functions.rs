@@ -1,9 +1,11 @@
 //! The software devices of a run: where they are in the machine, and what makes them.
 
+use std::sync::Arc;
+
 use devices::catalogue::{BadDevice, Entry, Recipe, Wanted};
 use engine::Engine;
-use profile::Machine;
 use profile::machine::{Bdf, Device, Express};
+use profile::{Kernel, Machine};
 use thiserror::Error;
 
 use crate::Trouble;
@@ -106,6 +108,14 @@ fn first_place() -> Device {
         virtual_function: false,
         model: String::new(),
     }
+}
+
+/// A machine with the devices of its file, in this process, for who is client and machine in one.
+pub fn equipped(machine: &Machine, kernel: &'static Kernel) -> Result<Arc<Engine>, Trouble> {
+    let engine = Engine::new(machine, kernel);
+    let recipes = recipes(machine, &engine)?;
+    plug(&engine, recipes)?;
+    Ok(engine)
 }
 
 /// How the device of each VFIO function is made, by their numbers.

@@ -53,7 +53,7 @@ use std::ffi::OsString;
 
 use profile::{Kernel, Machine};
 
-pub use functions::{NoPlace, place};
+pub use functions::{NoPlace, equipped, place};
 pub use trouble::Trouble;
 
 /// What to run, and how.

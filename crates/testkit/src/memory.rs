@@ -42,6 +42,13 @@ impl FakeMemory {
         }
     }
 
+    /// Lets `count` pages that are mapped be written, or not any more.
+    pub fn protect(&self, va: u64, count: u64, writable: bool) {
+        let first = va / PAGE_SIZE;
+        let mut pages = self.pages.lock();
+        pages.range_mut(first..first + count).for_each(|(_, page)| page.writable = writable);
+    }
+
     /// Takes `count` pages away.
     pub fn unmap(&self, va: u64, count: u64) {
         let first = va / PAGE_SIZE;

@@ -141,7 +141,7 @@ pub enum Tree {
     Debug,
     /// PCI devices, IOMMUs and VFIO below `/sys`, in [`crate::SYS_TREE`].
     Sys,
-    /// VFIO's device nodes below `/dev`, in [`crate::DEV_TREE`].
+    /// Device nodes of VFIO and iommufd below `/dev`, in [`crate::DEV_TREE`].
     Dev,
     /// Files below `/proc` that tell the kernel's release, in [`crate::PROC_TREE`].
     Proc,
@@ -159,7 +159,8 @@ impl Plain {
     /// first. The machine has what is there and nothing else, whatever the host has.
     pub fn tree(&self) -> Option<(Tree, &[u8])> {
         if let Some(path) = self.as_bytes().strip_prefix(b"/dev") {
-            return is_within(path, b"/vfio").then_some((Tree::Dev, path));
+            let is_ours = is_within(path, b"/vfio") || path == b"/iommu";
+            return is_ours.then_some((Tree::Dev, path));
         }
         if let Some(path) = self.as_bytes().strip_prefix(b"/proc") {
             return PROC_FILES.contains(&path).then_some((Tree::Proc, path));
@@ -336,6 +337,7 @@ mod tests {
             ("/sys/class/net/e0/device/iommu/cap", Some((Tree::Sys, "/class/net/e0/device/iommu/cap"))),
             ("/sys/module/vfio_pci",           Some((Tree::Sys, "/module/vfio_pci"))),
             ("/sys/module/vfio_fsl_mc",        None),
+            ("/dev/iommu",                     Some((Tree::Dev, "/iommu"))),
             ("/dev/vfio",                      Some((Tree::Dev, "/vfio"))),
             ("/dev/vfio/devices/",             Some((Tree::Dev, "/vfio/devices"))),
             ("/dev/vfio/26",                   Some((Tree::Dev, "/vfio/26"))),

@@ -40,6 +40,7 @@ const FILES: &[(&str, &[Block])] = &[
         &[
             ("commands", commands::commands_table),
             ("vfio", commands::vfio_table),
+            ("y2020", commands::y2020_table),
             ("machines", verdicts::machines_table),
             ("guest-sva", verdicts::guest_sva_table),
         ],

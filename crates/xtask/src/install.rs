@@ -85,15 +85,21 @@ pub fn cargo_tools(workspace: &Workspace) -> Result {
             println!("{name}: {version}, in the cache");
         } else {
             println!("{name}: building {version}, which takes some minutes");
-            let version = format!("--version={version}");
-            let mut install = workspace.cargo(&["install", "--locked", "--quiet", name, &version]);
-            install.args(*options).arg("--root").arg(&folder);
+            let mut install = cargo_install(workspace, name, version, &folder);
             // Without the variable cargo builds in a temporary folder, away from the workspace's.
-            install.envs(QUICK_BUILD.iter().copied()).env_remove("CARGO_TARGET_DIR");
+            install.args(*options).env_remove("CARGO_TARGET_DIR");
             process::run(&mut install)?;
         }
     }
     Ok(())
+}
+
+/// Compiles a program of the package registry, quickly, into the `bin` of a folder.
+pub fn cargo_install(workspace: &Workspace, name: &str, version: &str, folder: &Path) -> Command {
+    let version = format!("--version={version}");
+    let mut install = workspace.cargo(&["install", "--locked", "--quiet", name, &version]);
+    install.arg("--root").arg(folder).envs(QUICK_BUILD.iter().copied());
+    install
 }
 
 /// `PATH` with the cache's cargo subcommands at its end.

@@ -6,12 +6,14 @@
 //! | `recorded` | real kernels' answers to seeded calls, played by our `iommufd-player` | no answer differs |
 //! | `dmadev` | DPDK's test of DMA devices, out of Debian's packages | it says so, at each latency ([`mod@dmadev`]) |
 //! | `rust-vmm` | a program on the Rust registry's `iommufd-ioctls` and `vfio-ioctls` | every answer is right |
+//! | `alioth` | the VMM `alioth-cli` of the Rust registry, on KVM | its guest reads the device, each way ([`mod@alioth`]) |
 //! | `qemu` | QEMU out of Debian's packages, and Debian's kernel in it | its guest reads what it wrote, each way ([`mod@qemu`]) |
 //! | `uml` | User-Mode Linux and its NVMe driver, compiled from Debian's kernel source | it reads what it wrote ([`mod@uml`]) |
 //!
 //! What takes long to get is kept in the cache under a hash of its recipe ([`cache`]), so a changed recipe
 //! makes it again and an unchanged one costs nothing.
 
+mod alioth;
 mod build;
 mod cache;
 mod debs;
@@ -44,7 +46,8 @@ use crate::workspace::Workspace;
 /// Compile the outside suites, and run those that are named.
 #[derive(Args)]
 pub struct Options {
-    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev`, `rust-vmm`, `uml` or `qemu`
+    /// Suites to run: a file's name of conformance/suites, `recorded`, `dmadev`, `rust-vmm`, `alioth`, `uml` or
+    /// `qemu`
     names: Vec<String>,
     /// Run every suite
     #[arg(long, conflicts_with = "names")]
@@ -89,6 +92,7 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("recorded", recorded::run),
     ("dmadev", dmadev::run),
     ("rust-vmm", rust_vmm::run),
+    ("alioth", alioth::run),
     ("uml", uml::run),
     ("qemu", qemu::run),
 ];
@@ -142,6 +146,11 @@ pub fn run_one(workspace: &Workspace, name: &str, choice: &Choice) -> Result {
         Some((_, run)) => run(workspace, choice),
         None => run_selftests(workspace, name, choice),
     }
+}
+
+/// Why alioth cannot be run here by a user.
+pub fn why_no_alioth(workspace: &Workspace, user: User) -> Result<Option<String>> {
+    alioth::why_not(workspace, user)
 }
 
 /// Whether User-Mode Linux is in the cache.

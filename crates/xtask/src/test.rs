@@ -56,6 +56,7 @@ const STEPS: &[Step] = &[
     Step { name: "vfio on igb",               slow: true,  run: |w| suite(w, "vfio-igb", User::unprivileged()) },
     Step { name: "DPDK on ioat and dsa",      slow: true,  run: |w| suite(w, "dmadev", User::unprivileged()) },
     Step { name: "Rust's VFIO crates",        slow: true,  run: |w| suite(w, "rust-vmm", User::unprivileged()) },
+    Step { name: "alioth on igb and dsa",     slow: true,  run: alioth },
     Step { name: "User-Mode Linux on nvme",   slow: true,  run: user_mode_linux },
     Step { name: "QEMU on nvme",              slow: true,  run: qemu },
 ];
@@ -134,6 +135,15 @@ fn suite(workspace: &Workspace, name: &str, user: User) -> Result<Outcome> {
         return Ok(Outcome::Skipped(reason.into()));
     }
     passed(suites::run_one(workspace, name, &Choice::whole(user)))
+}
+
+/// It needs KVM, which not every machine has.
+fn alioth(workspace: &Workspace) -> Result<Outcome> {
+    let user = User::unprivileged();
+    match suites::why_no_alioth(workspace, user)? {
+        Some(reason) => Ok(Outcome::Skipped(reason)),
+        None => suite(workspace, "alioth", user),
+    }
 }
 
 /// Compiling it takes minutes, so that is left to whoever wants it run.

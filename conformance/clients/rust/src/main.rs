@@ -4,24 +4,26 @@
 //! |---|---|
 //! | `cdev` | binds a device to an iommufd, maps memory, raises an interrupt |
 //! | `legacy` | the same by a group and a container |
-//! | `nested` | a guest's tables on an SMMUv3: virtual IOMMU and device, event queue, invalidation, PASID |
+//! | `nested` | a guest's tables on an SMMUv3: virtual IOMMU and device, events, invalidation, PASID |
+//! | `logging` | which pages a device has written, by its own log |
+//! | `logging-legacy` | the same by a group and a container |
 //!
 //! It ends with a failure at the first answer that is not the right one.
 
-use std::path::PathBuf;
+mod dmatest;
+mod logging;
+mod nested;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, process};
 
-use ::iommufd_ioctls::{
-    IommuFd, IommufdHwInfoData, IommufdHwptData, IommufdInvalidateData, IommufdVDevice,
-    IommufdVIommu,
-};
-use iommufd_bindings::iommufd::*;
+use ::iommufd_ioctls::IommuFd;
 use vfio_bindings::bindings::vfio::*;
 use vfio_ioctls::*;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const PAGE: usize = 4096;
 const IOVA: u64 = 0x10_0000;
@@ -29,14 +31,18 @@ const IOVA: u64 = 0x10_0000;
 fn main() {
     let arguments: Vec<_> = env::args().collect();
     let [_, way, address] = &arguments[..] else {
-        eprintln!("usage: outside-client cdev|legacy|nested BDF");
+        eprintln!("usage: outside-client cdev|legacy|nested|logging|logging-legacy BDF");
         process::exit(2);
     };
     let device = PathBuf::from("/sys/bus/pci/devices").join(address);
     let done = match way.as_str() {
         "cdev" => cdev(&device),
         "legacy" => legacy(&device),
-        "nested" => nested(&device),
+        "nested" => nested::run(&device),
+        "logging" => with_cdev(&device).and_then(|(device, ops)| logging::run(&device, &*ops)),
+        "logging-legacy" => {
+            with_container(&device).and_then(|(device, ops)| logging::run(&device, &*ops))
+        }
         other => Err(format!("no way is called {other}").into()),
     };
     match done {
@@ -54,17 +60,29 @@ fn check(what: &str, right: bool) -> Result {
     if right { Ok(()) } else { Err(what.into()) }
 }
 
-fn cdev(path: &std::path::Path) -> Result {
+/// A device by its character device, on an IOAS.
+fn with_cdev(path: &Path) -> Result<(VfioDevice, Arc<VfioIommufd>)> {
     let iommufd = Arc::new(IommuFd::new()?);
     let ops = Arc::new(VfioIommufd::new(Arc::clone(&iommufd), None, None)?);
     let device = VfioDevice::new(path, Arc::clone(&ops) as _, true)?;
+    Ok((device, ops))
+}
+
+/// A device by its group, in a container.
+fn with_container(path: &Path) -> Result<(VfioDevice, Arc<VfioContainer>)> {
+    let ops = Arc::new(VfioContainer::new(None)?);
+    let device = VfioDevice::new(path, Arc::clone(&ops) as _, true)?;
+    Ok((device, ops))
+}
+
+fn cdev(path: &Path) -> Result {
+    let (device, ops) = with_cdev(path)?;
     check("a device's ID", device.iommufd_dev_id().is_some())?;
     use_device(&device, &*ops)
 }
 
-fn legacy(path: &std::path::Path) -> Result {
-    let ops = Arc::new(VfioContainer::new(None)?);
-    let device = VfioDevice::new(path, Arc::clone(&ops) as _, true)?;
+fn legacy(path: &Path) -> Result {
+    let (device, ops) = with_container(path)?;
     use_device(&device, &*ops)
 }
 
@@ -108,52 +126,5 @@ fn use_device(device: &VfioDevice, ops: &dyn VfioOps) -> Result {
     let ranges = [DmaLoggingRange { iova: IOVA, length: 0x1000 }];
     check("no log of a device's own", device.start_dma_logging(0x1000, &ranges).is_err())?;
     drop(memory);
-    Ok(())
-}
-
-fn nested(path: &std::path::Path) -> Result {
-    let iommufd = Arc::new(IommuFd::new()?);
-    let ops = Arc::new(VfioIommufd::new(Arc::clone(&iommufd), None, None)?);
-    let device = Arc::new(VfioDevice::new(path, Arc::clone(&ops) as _, false)?);
-    let id = device.iommufd_dev_id().ok_or("the device has no ID")?;
-    let viommu = Arc::new(IommufdVIommu::new(Arc::clone(ops.ioas()), id, false)?);
-    check("no queues in hardware", !viommu.hw_queue_support())?;
-    let mut queue = viommu.allocate_veventq(16)?;
-    let mut virtual_device =
-        IommufdVDevice::new(Arc::clone(&viommu), Arc::clone(&device) as _, id, 8)?;
-    let bypass = IommufdHwptData::Smmuv3(iommu_hwpt_arm_smmuv3 { ste: [9, 0] });
-    virtual_device.install_s1_hwpt(&bypass)?;
-    virtual_device.install_s1_hwpt(&bypass)?;
-    let bad = IommufdHwptData::Smmuv3(iommu_hwpt_arm_smmuv3 { ste: [u64::MAX, u64::MAX] });
-    check("a stream table entry that is none", virtual_device.install_s1_hwpt(&bad).is_err())?;
-    // CMD_CFGI_STE is the VMM's own business, TLBI_NSNH_ALL is the hardware's
-    let command = |first| iommu_viommu_arm_smmuv3_invalidate { cmd: [first, 0] };
-    let mut all = IommufdInvalidateData::Smmuv3(command(0x30));
-    check("invalidate all", viommu.invalidate(&mut all)?)?;
-    let mut none = IommufdInvalidateData::Smmuv3(command(0xff));
-    check("an unknown command", viommu.invalidate(&mut none).is_err())?;
-    check("no event", queue.read_events().map_or(true, |events| events.is_empty()))?;
-    let mut info = IommufdHwInfoData::Smmuv3(Default::default());
-    virtual_device.hw_info(&mut info)?;
-    let IommufdHwInfoData::Smmuv3(info) = info;
-    check("registers of the SMMU", info.idr[0] != 0)?;
-    virtual_device.uninstall_s1_hwpt(true)?;
-    device.detach_hwpt()?;
-
-    let mut table = iommu_hwpt_alloc {
-        size: size_of::<iommu_hwpt_alloc>() as u32,
-        flags: iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_PASID,
-        dev_id: id,
-        pt_id: ops.ioas().id(),
-        ..Default::default()
-    };
-    iommufd.alloc_iommu_hwpt(&mut table)?;
-    device.attach_hwpt(table.out_hwpt_id)?;
-    device.attach_iommufd_pt_pasid(table.out_hwpt_id, 5)?;
-    check("a PASID on an IOAS", device.attach_iommufd_pt_pasid(ops.ioas().id(), 6).is_err())?;
-    device.detach_iommufd_pt_pasid(5)?;
-    device.detach_hwpt()?;
-    iommufd.destroy_iommu_object(table.out_hwpt_id)?;
-    drop(virtual_device);
     Ok(())
 }

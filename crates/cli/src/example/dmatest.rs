@@ -124,8 +124,12 @@ impl DmaTest {
 
     /// Writes 8 bytes.
     pub fn write(&self, access: Access, bytes: [u8; 8]) -> io::Result<Outcome> {
-        self.start(spec::WRITE, access, bytes.len(), u64::from_le_bytes(bytes))?;
+        self.start_write(access, bytes)?;
         self.wait()
+    }
+
+    pub fn start_write(&self, access: Access, bytes: [u8; 8]) -> io::Result<()> {
+        self.start(spec::WRITE, access, bytes.len(), u64::from_le_bytes(bytes))
     }
 
     pub fn start_read(&self, access: Access, size: usize) -> io::Result<()> {
@@ -151,9 +155,13 @@ impl DmaTest {
         self.registers.write(spec::DOORBELL, &1_u32.to_le_bytes())
     }
 
+    pub fn is_running(&self) -> io::Result<bool> {
+        Ok(self.get(spec::STATUS)? == spec::RUNNING)
+    }
+
     pub fn wait(&self) -> io::Result<Outcome> {
         let until = Instant::now() + 2 * PATIENCE;
-        while self.get(spec::STATUS)? == spec::RUNNING {
+        while self.is_running()? {
             if Instant::now() > until {
                 return Err(io::ErrorKind::TimedOut.into());
             }

@@ -12,6 +12,7 @@ mod stores;
 mod storm;
 mod sysfs;
 mod verdicts;
+mod y2020;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

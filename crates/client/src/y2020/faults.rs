@@ -110,6 +110,17 @@ impl Faults {
         }
     }
 
+    /// The next page request that has come. What nobody can repair, and nobody answers, is left out.
+    pub fn next_page(&self) -> io::Result<Option<PageRequest>> {
+        loop {
+            match self.next()? {
+                Some(Fault::Page(request)) => return Ok(Some(request)),
+                Some(Fault::Unrecoverable(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// Answers the last request of a group. Errors are those of `pwrite(2)`; `EINVAL` when none waits.
     pub fn respond(&self, request: &PageRequest, response: Response) -> io::Result<()> {
         let code = match response {

@@ -18,9 +18,11 @@
 //! [`ContextTable`], which is set as a whole. The calls of one are refused on the other: a number is another call
 //! there.
 //!
-//! Nothing is asked before it is used: a kernel of 2020 has no question for the whole. Both layouts of the
-//! arguments can be sent, and it is for the caller to know which the kernel takes.
+//! Nothing is asked before it is used: a kernel of 2020 has no question for the whole. [`check()`] is one, made of
+//! these calls. Both layouts of the arguments can be sent, and it is for the caller to know which the kernel
+//! takes.
 
+mod check;
 mod faults;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use uapi::y2020::{Layout, v5_5, v5_10};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use crate::contexts::{BeyondTable, ContextTable};
+pub use check::{Missing, check};
 pub use faults::{Fault, Faults, PageRequest, Unrecoverable};
 
 use crate::file::OpenFile;

@@ -15,6 +15,8 @@
 //! asks again. With stalls, the IOMMU keeps the access until it is answered, and every access is tried
 //! again then, since a device does not see that.
 //!
+//! Made so, it logs what it writes without a PASID, for a program that is to move it to another machine.
+//!
 //! *What it doesn't do*: raise interrupts.
 
 mod registers;
@@ -28,11 +30,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use engine::{Bar, Dma, Model};
+use engine::{Bar, Dma, DmaLog, Model};
 use mem::SharedFile;
 
 use crate::Identity;
-use crate::catalogue::{Entry, LATENCY};
+use crate::catalogue::{Entry, LATENCY, Setting};
 
 pub use crate::Latency;
 pub use script::{Action, Operation, Outcome, Status};
@@ -46,14 +48,23 @@ pub struct Settings {
     pub latency: Latency,
     /// Whether it may reach memory from the start. Under VFIO the program says that.
     pub bus_master: bool,
+    /// Whether it has a log of what it writes ([`DmaLog`]).
+    pub dma_logging: bool,
 }
 
 impl Default for Settings {
-    /// Completes at once, and may reach memory.
+    /// Completes at once, may reach memory, and has no log.
     fn default() -> Self {
-        Self { latency: Latency::None, bus_master: true }
+        Self { latency: Latency::None, bus_master: true, dma_logging: false }
     }
 }
+
+/// vfio-pci itself offers no such log, so neither does a device that nobody asks it of.
+const DMA_LOGGING: Setting = Setting {
+    name: "dma-logging",
+    what: "on: it logs what it writes, for VFIO_DEVICE_FEATURE_DMA_LOGGING_START; else off",
+    default: "off",
+};
 
 /// How it is asked for. Its numbers are nobody's.
 pub const ENTRY: Entry = Entry {
@@ -67,9 +78,10 @@ pub const ENTRY: Entry = Entry {
         subsystem: (0, 0),
     },
     shares_memory: true,
-    settings: &[LATENCY],
+    settings: &[DMA_LOGGING, LATENCY],
     recipe: |values| {
-        let settings = Settings { latency: values.latency()?, bus_master: false };
+        let (latency, dma_logging) = (values.latency()?, values.is_on(&DMA_LOGGING)?);
+        let settings = Settings { latency, bus_master: false, dma_logging };
         Ok(Box::new(move |dma, _| Ok(Arc::new(DmaTest::new(dma, settings)?))))
     },
 };
@@ -95,7 +107,7 @@ impl Running {
 impl DmaTest {
     /// A device that reaches memory so. It fails when there is no thread for it, or no memory.
     pub fn new(dma: Dma, settings: Settings) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(dma, settings.latency, settings.bus_master)?);
+        let shared = Arc::new(Shared::new(dma, settings)?);
         let worker = {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name("dmatest".into()).spawn(move || shared.work_on())?
@@ -150,6 +162,10 @@ impl Model for DmaTest {
         if effects.reset {
             self.reset();
         }
+    }
+
+    fn dma_log(&self) -> Option<&DmaLog> {
+        self.shared.log.as_ref()
     }
 
     fn set_bus_master(&self, on: bool) {

@@ -5,12 +5,12 @@ use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use engine::{Answer, Awaited, Burst, Dma, DmaFault, PageRequest, Rights};
+use engine::{Answer, Awaited, Burst, Dma, DmaFault, DmaLog, PageRequest, Rights};
 use parking_lot::Mutex;
 
+use super::Settings;
 use super::registers::Registers;
 use super::script::{Action, Operation, Outcome, Status};
-use crate::Latency;
 use crate::worker::{Halt, Worker};
 
 const PAGE: u64 = 4096;
@@ -33,6 +33,7 @@ pub(super) struct Job {
 pub(super) struct Shared {
     pub worker: Worker<VecDeque<Job>>,
     pub registers: Mutex<Registers>,
+    pub log: Option<DmaLog>,
 }
 
 /// What one try of an access comes to.
@@ -59,10 +60,12 @@ impl From<Halt> for Status {
 
 impl Shared {
     /// Errors are those of making memory.
-    pub fn new(dma: Dma, latency: Latency, bus_master: bool) -> io::Result<Self> {
+    pub fn new(dma: Dma, settings: Settings) -> io::Result<Self> {
+        let Settings { latency, bus_master, dma_logging } = settings;
         Ok(Self {
             worker: Worker::new(dma, latency, bus_master, VecDeque::new()),
             registers: Mutex::new(Registers::new(latency)?),
+            log: dma_logging.then(DmaLog::default),
         })
     }
 
@@ -187,16 +190,46 @@ impl Shared {
         self.worker.gated(epoch, |dma| {
             dma.burst(operation.pasid, |burst| {
                 burst.set_privileged(operation.privileged);
+                // what has a PASID goes to another address space than the one that is logged
+                let log = self.log.as_ref().filter(|_| operation.pasid.is_none());
                 match operation.page_requests {
-                    None => access(operation, burst),
-                    Some(_) => access_translated(operation, burst),
+                    None => access(operation, burst, log),
+                    Some(_) => access_translated(operation, burst, log),
                 }
             })
         })
     }
 }
 
-fn access(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFault> {
+/// Tells the log what was written.
+fn note(log: Option<&DmaLog>, address: u64, bytes: usize) {
+    if let Some(log) = log {
+        log.wrote(address, bytes);
+    }
+}
+
+/// Writes a page after the other, so that what is written before a fault is in the log.
+fn write(
+    burst: &mut Burst<'_>,
+    log: Option<&DmaLog>,
+    address: u64,
+    bytes: &[u8],
+) -> Result<(), DmaFault> {
+    let mut rest = bytes;
+    for (at, length) in pages(address, bytes.len() as u32) {
+        let (part, after) = rest.split_at(length);
+        burst.write(at, part)?;
+        note(log, at, length);
+        rest = after;
+    }
+    Ok(())
+}
+
+fn access(
+    operation: &Operation,
+    burst: &mut Burst<'_>,
+    log: Option<&DmaLog>,
+) -> Result<Tried, DmaFault> {
     let address = operation.address;
     let room = |size: u32| vec![0; size as usize];
     Ok(match operation.action {
@@ -211,11 +244,13 @@ fn access(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFaul
             Tried::Bytes(bytes)
         }
         Action::Write { size, pattern } => {
-            burst.write(address, &repeat(pattern, size))?;
+            write(burst, log, address, &repeat(pattern, size))?;
             Tried::Bytes(Vec::new())
         }
         Action::AtomicAdd { addend } => {
-            Tried::Word(burst.update(address, |word| word.wrapping_add(addend))?)
+            let word = burst.update(address, |word| word.wrapping_add(addend))?;
+            note(log, address, 8);
+            Tried::Word(word)
         }
         Action::Translate { rights } => Tried::Granted(burst.request_translation(address, rights)?),
         Action::ReadTranslated { size } => {
@@ -227,7 +262,10 @@ fn access(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFaul
         }
         Action::WriteTranslated { size, pattern } => {
             match burst.write_translated(address, &repeat(pattern, size))? {
-                true => Tried::Bytes(Vec::new()),
+                true => {
+                    note(log, address, size as usize);
+                    Tried::Bytes(Vec::new())
+                }
                 false => Tried::NotTranslated,
             }
         }
@@ -236,8 +274,12 @@ fn access(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFaul
 }
 
 /// Asks for translations, and accesses memory by them when all are there.
-fn access_translated(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tried, DmaFault> {
-    let Some((rights, size)) = operation.reach() else { return access(operation, burst) };
+fn access_translated(
+    operation: &Operation,
+    burst: &mut Burst<'_>,
+    log: Option<&DmaLog>,
+) -> Result<Tried, DmaFault> {
+    let Some((rights, size)) = operation.reach() else { return access(operation, burst, log) };
     let mut missing = Vec::new();
     for (at, _) in pages(operation.address, size) {
         if !burst.request_translation(at, rights)?.contains(rights) {
@@ -250,8 +292,9 @@ fn access_translated(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tri
     let mut bytes = match operation.action {
         Action::Read { size } => vec![0; size as usize],
         Action::Write { size, pattern } => repeat(pattern, size),
-        _ => return access(operation, burst),
+        _ => return access(operation, burst, log),
     };
+    let reads = matches!(operation.action, Action::Read { .. });
     let mut done = 0;
     for (at, length) in pages(operation.address, size) {
         let part = &mut bytes[done..done + length];
@@ -261,11 +304,13 @@ fn access_translated(operation: &Operation, burst: &mut Burst<'_>) -> Result<Tri
         };
         if !kept {
             // it had no room for the translation, or was made to forget it
-            return access(operation, burst);
+            return access(operation, burst, log);
+        }
+        if !reads {
+            note(log, at, length);
         }
         done += length;
     }
-    let reads = matches!(operation.action, Action::Read { .. });
     Ok(Tried::Bytes(if reads { bytes } else { Vec::new() }))
 }
 

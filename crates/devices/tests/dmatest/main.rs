@@ -1,5 +1,6 @@
-//! `dmatest` on machines: accesses, both kinds of page faults, its registers, its end.
+//! `dmatest` on machines: accesses, both kinds of page faults, its registers, its log, its end.
 
+mod logging;
 mod registers;
 
 use std::sync::Arc;

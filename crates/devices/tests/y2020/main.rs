@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use client::feature::{
     Binding, FaultGroup, GUEST_SVA, GuestSva, Invalidation, PageTable, Response,
 };
-use client::y2020::{Container, Device, Fault, Faults, PageRequest, Reach};
+use client::y2020::{Container, Device, Faults, PageRequest, Reach};
 use client::{Failed, SharedBuffer, System};
 use devices::dmatest::{Action, DmaTest, Operation, Outcome, Settings, Status};
 use engine::Engine;
@@ -116,7 +116,7 @@ impl Sva for Of2020 {
     }
 
     fn fault(&mut self) -> io::Result<Option<(Option<u32>, u64, bool)>> {
-        self.request = self.faults.next()?.map(request);
+        self.request = self.faults.next_page()?;
         Ok(self.request.map(|it| (it.pasid(), it.address(), it.is_last())))
     }
 
@@ -131,13 +131,6 @@ impl Sva for Of2020 {
     fn unbind(&mut self, table: &PageTable) -> Result<(), Failed> {
         self.container.unbind(self.pasid, table.root().unwrap())?;
         self.container.free_pasid(self.pasid)
-    }
-}
-
-fn request(fault: Fault) -> PageRequest {
-    match fault {
-        Fault::Page(request) => request,
-        Fault::Unrecoverable(other) => panic!("{other:?}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A guest's PASID table on an SMMUv3: the story, and what becomes of accesses, faults and answers.
 
-use client::y2020::ContextTable;
+use client::y2020::{ContextTable, Fault};
 use uapi::y2020::bind::*;
 use uapi::y2020::fault::*;
 use uapi::y2020::transport::*;
@@ -94,6 +94,13 @@ impl Sva for WithTable {
 
 pub fn grace(kernel: &str) -> Bench {
     bench(Machine::by_name("grace").unwrap(), kernel)
+}
+
+fn request(fault: Fault) -> PageRequest {
+    match fault {
+        Fault::Page(request) => request,
+        Fault::Unrecoverable(other) => panic!("{other:?}"),
+    }
 }
 
 fn memory() -> SharedBuffer {

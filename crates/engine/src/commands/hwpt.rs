@@ -12,13 +12,13 @@ use uapi::iommufd::{
 
 use super::general::unused;
 use crate::Refusal;
+use crate::bitmap::Bitmap;
 use crate::call::{Answer, Call, Handler, device_id};
 use crate::device::Device;
 use crate::events::FaultObject;
 use crate::hw::Requests;
 use crate::hwpt::{NestedHwpt, PagingHwpt};
 use crate::ioas::Ioas;
-use crate::ioas::domains::Leaf;
 use crate::ioas::map::last_byte;
 use crate::objects::{Object, ObjectId};
 use crate::state::State;
@@ -153,13 +153,14 @@ impl Handler for GetDirtyBitmap {
             call.task.store(cmd.data, &byte, "data").map_err(|_| Refusal::NoMemory)?;
         }
         let clear = cmd.flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR == 0;
+        let bitmap = Bitmap::of(cmd);
         for leaf in ioas.take_dirty(domain, cmd.iova, last, clear) {
             let leaf = if call.task.has(Quirk::DirtyWholeLeaf) {
                 leaf
             } else {
                 leaf.within(cmd.iova, last)
             };
-            mark(&call.task, cmd, leaf);
+            bitmap.mark(&call.task, leaf);
         }
         Ok(())
     }
@@ -189,37 +190,6 @@ fn check_range(
         return refuse("page_size", cmd.page_size, "the range is no whole number of pages");
     }
     Ok(last)
-}
-
-/// Sets the bits of a dirty table entry in the caller's bitmap (`iova_bitmap_set`,
-/// `drivers/iommu/iommufd/iova_bitmap.c`).
-///
-/// Linux does not report a bitmap that cannot be written, drops an entry that began before the
-/// range, and lets an entry that ends after it set bits as far as the bitmap's last page goes.
-fn mark(task: &Task<'_>, cmd: &iommu_hwpt_get_dirty_bitmap, leaf: Leaf) {
-    let shift = cmd.page_size.trailing_zeros();
-    let Some(from) = leaf.start.checked_sub(cmd.iova) else { return };
-    let bitmap_bytes = ((cmd.length - 1) >> shift) / 8 + 1;
-    let first = from >> shift;
-    if first / 8 >= bitmap_bytes {
-        return;
-    }
-    let page_end = (cmd.data.wrapping_add(bitmap_bytes)).next_multiple_of(PAGE_SIZE);
-    let room = page_end.saturating_sub(cmd.data).saturating_mul(8);
-    let last = ((from + (leaf.size - 1)) >> shift).min(room.saturating_sub(1));
-    for byte in first / 8..=last / 8 {
-        let low = if byte == first / 8 { first % 8 } else { 0 };
-        let high = if byte == last / 8 { last % 8 } else { 7 };
-        let bits = (0xff_u8 << low) & (0xff >> (7 - high));
-        let at = cmd.data.wrapping_add(byte);
-        let mut old = [0];
-        if task.memory().read(at, &mut old).is_err() {
-            return;
-        }
-        if task.memory().write(at, &[old[0] | bits]).is_err() {
-            return;
-        }
-    }
 }
 
 pub(crate) struct Invalidate;

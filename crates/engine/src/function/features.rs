@@ -5,7 +5,8 @@
 //! |---|---|
 //! | token of an SR-IOV device | physical functions take one |
 //! | low power | entered and left; the device sleeps at once and wakes at the next call |
-//! | migration, DMA logging, bus master, dma-buf | none, as vfio-pci without a driver of the device's own |
+//! | DMA logging | by devices that have a log ([`super::logging`]) |
+//! | migration, bus master, dma-buf | none, as vfio-pci without a driver of the device's own |
 //!
 //! *What it doesn't do*: reset a bus, or store to a BAR when an eventfd is raised: there is no bus that could
 //! be reset alone, and no room for such stores.
@@ -31,15 +32,15 @@ pub(super) enum Sleep {
 
 /// What is asked of a feature.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+pub(super) struct Asked {
     /// Where its data are, and how many bytes.
-    at: u64,
+    pub at: u64,
     size: usize,
     flags: u32,
 }
 
-const GET: u32 = VFIO_DEVICE_FEATURE_GET;
-const SET: u32 = VFIO_DEVICE_FEATURE_SET;
+pub(super) const GET: u32 = VFIO_DEVICE_FEATURE_GET;
+pub(super) const SET: u32 = VFIO_DEVICE_FEATURE_SET;
 const PROBE: u32 = VFIO_DEVICE_FEATURE_PROBE;
 
 fn invalid(flags: u32, rule: &'static str) -> Refusal {
@@ -48,7 +49,7 @@ fn invalid(flags: u32, rule: &'static str) -> Refusal {
 
 impl Asked {
     /// Whether the operation is to be done, and not only asked for (`vfio_check_feature`).
-    fn check(self, offered: u32, least: usize) -> Result<bool, Refusal> {
+    pub fn check(self, offered: u32, least: usize) -> Result<bool, Refusal> {
         let operations = self.flags & (GET | SET);
         if operations & !offered != 0 {
             return Err(invalid(self.flags, "the feature has no such operation"));
@@ -97,6 +98,9 @@ impl Function {
                 self.enter_low_power_with_wakeup(task, asked)
             }
             VFIO_DEVICE_FEATURE_LOW_POWER_EXIT => self.exit_low_power(asked),
+            VFIO_DEVICE_FEATURE_DMA_LOGGING_START => self.start_logging(task, asked),
+            VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP => self.stop_logging(asked),
+            VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT => self.report_log(task, asked),
             feature
                 if feature == VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
                     && task.has(Quirk::VfioPrecopyInfo) =>

@@ -9,12 +9,14 @@
 //! | [`config`] | configuration space |
 //! | [`irqs`] | interrupts |
 //! | [`features`] | features, and calls that no device here serves |
+//! | [`logging`] | a device's own log of what it writes |
 //! | [`nested`] | regions and an interrupt for faults, under the API of 2020 |
 
 mod calls;
 mod config;
 mod features;
 mod irqs;
+mod logging;
 mod nested;
 mod regions;
 mod transfer;
@@ -27,6 +29,7 @@ use profile::machine;
 
 use config::Config;
 use features::Sleep;
+pub use logging::DmaLog;
 pub(crate) use nested::NestedFaults;
 pub(crate) use transfer::Way;
 
@@ -138,6 +141,9 @@ impl Function {
         // and it is reset, as it is when the next one gets it
         self.enable();
         self.interrupts.state().close();
+        if let Some(log) = self.model.get().and_then(|model| model.dma_log()) {
+            log.stop();
+        }
         *self.sleep.lock() = Sleep::default();
         self.held.store(false, Ordering::Release);
     }

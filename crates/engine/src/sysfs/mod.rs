@@ -84,7 +84,7 @@ impl Engine {
                 self.add_iommu(&mut tree, index, iommu);
             }
         }
-        modules::add(&mut tree, &self.machine);
+        modules::add(&mut tree, &self.machine, self.kernel);
         for device in &self.machine.devices {
             let address = device.address;
             if !self.is_present(address) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{Bar, Model, Vectors};
+use engine::{Bar, DmaLog, Model, Vectors};
 use mem::{AddressSpace, PAGE_SIZE, SharedFile};
 use parking_lot::Mutex;
 use profile::{Kernel, Machine};
@@ -33,6 +33,7 @@ pub struct Witness {
     seen: Mutex<Vec<Seen>>,
     vectors: Vectors,
     memory: Option<Arc<SharedFile>>,
+    pub log: Option<DmaLog>,
 }
 
 impl Witness {
@@ -77,6 +78,10 @@ impl Model for Witness {
         offset == 0x40
     }
 
+    fn dma_log(&self) -> Option<&DmaLog> {
+        self.log.as_ref()
+    }
+
     fn set_bus_master(&self, on: bool) {
         self.note(Seen::Master(on));
     }
@@ -104,9 +109,13 @@ impl Bench {
         vectors: Vectors,
         memory: bool,
     ) -> Self {
-        let host = Host::unbound(machine, kernel);
         let memory = memory.then(|| SharedFile::anonymous("witness", SIZE).unwrap().into());
-        let witness = Arc::new(Witness { seen: Mutex::default(), vectors, memory });
+        Self::unbound_with(machine, kernel, Witness { vectors, memory, ..Witness::default() })
+    }
+
+    fn unbound_with(machine: &Machine, kernel: &'static Kernel, witness: Witness) -> Self {
+        let host = Host::unbound(machine, kernel);
+        let witness = Arc::new(witness);
         assert!(host.engine.plug(0, Arc::clone(&witness) as _));
         Self { host, witness }
     }
@@ -122,6 +131,14 @@ impl Bench {
     /// With interrupts.
     pub fn with(vectors: Vectors) -> Self {
         Self::unbound_on("spr", "7.3", vectors, false).bound()
+    }
+
+    /// With a log of what the device writes.
+    pub fn with_log(kernel: &str) -> Self {
+        let (machine, kernel) =
+            (Machine::by_name("spr").unwrap(), Kernel::by_name(kernel).unwrap());
+        let witness = Witness { log: Some(DmaLog::default()), ..Witness::default() };
+        Self::unbound_with(machine, kernel, witness).bound()
     }
 
     pub fn bound(mut self) -> Self {

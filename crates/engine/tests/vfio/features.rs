@@ -28,6 +28,9 @@ fn features() {
     const ENTRY: u32 = VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY;
     const WAKEUP: u32 = VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
     const EXIT: u32 = VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
+    const START: u32 = VFIO_DEVICE_FEATURE_DMA_LOGGING_START;
+    const STOP: u32 = VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP;
+    const REPORT: u32 = VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT;
     const PRECOPY: u32 = VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2;
     type Row = (&'static str, &'static [u32], u64, [Answer; 3]);
     #[rustfmt::skip] // one call, one line
@@ -57,6 +60,10 @@ fn features() {
         ("token, beyond",     &[24, TOKEN | SET],       8,    [NOTTY, NOTTY, FAULT]),
         ("token, get",        &[24, TOKEN | GET],       64,   [NOTTY, NOTTY, INVAL]),
         ("migration",         &[16, MIGRATION | GET],   64,   [NOTTY, NOTTY, NOTTY]),
+        ("a log",             &[32, START | SET],       64,   [NOTTY, NOTTY, NOTTY]),
+        ("a log, probe",      &[8, START | PROBE],      64,   [NOTTY, NOTTY, NOTTY]),
+        ("its stop",          &[8, STOP | SET],         64,   [NOTTY, NOTTY, NOTTY]),
+        ("its report",        &[40, REPORT | GET],      64,   [NOTTY, NOTTY, NOTTY]),
         ("its new start",     &[8, PRECOPY | SET],      64,   [NOTTY, INVAL, INVAL]),
         ("its new start",     &[8, PRECOPY | PROBE],    64,   [NOTTY, INVAL, INVAL]),
     ];

@@ -7,11 +7,13 @@
 //! | [`config`] | configuration space |
 //! | [`irqs`] | interrupts |
 //! | [`features`] | features, and calls that nothing serves |
+//! | [`logging`] | the log of what a device writes |
 //! | [`recorded`] | what real kernels answered |
 
 mod bench;
 mod config;
 mod features;
 mod irqs;
+mod logging;
 mod recorded;
 mod regions;

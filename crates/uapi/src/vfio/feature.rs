@@ -60,6 +60,12 @@ pub const VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY: u32 = 3;
 pub const VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: u32 = 4;
 /// Feature: the device may sleep no more.
 pub const VFIO_DEVICE_FEATURE_LOW_POWER_EXIT: u32 = 5;
+/// Feature: the device logs what it writes, from now on.
+pub const VFIO_DEVICE_FEATURE_DMA_LOGGING_START: u32 = 6;
+/// Feature: it logs no more.
+pub const VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP: u32 = 7;
+/// Feature: the log is read, and cleared.
+pub const VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: u32 = 8;
 /// Feature of migration, for which new states tell what they begin with. Since 7.1.
 pub const VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: u32 = 12;
 
@@ -76,6 +82,58 @@ pub const VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2: u32 = 12;
 pub struct vfio_device_low_power_entry_with_wakeup {
     pub wakeup_eventfd: i32,
     pub reserved: u32,
+}
+
+/// Data of [`VFIO_DEVICE_FEATURE_DMA_LOGGING_START`].
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `page_size` | in | what one entry of the log shall stand for; the device chooses |
+/// | | out | what it chose |
+/// | `num_ranges` | in | `EINVAL` on 0, `E2BIG` above 256 |
+/// | `__reserved` | - | not looked at |
+/// | `ranges` | in | an array of [`vfio_device_feature_dma_logging_range`] |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_feature_dma_logging_control {
+    pub page_size: u64,
+    pub num_ranges: u32,
+    pub __reserved: u32,
+    pub ranges: u64,
+}
+
+/// A range of IOVA that a device logs its writes to.
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `iova`, `length` | in | `EINVAL` when they are no whole pages or meet another range, `EOVERFLOW` when they wrap |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_feature_dma_logging_range {
+    pub iova: u64,
+    pub length: u64,
+}
+
+/// Data of [`VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT`].
+///
+/// | field | direction | the kernel says |
+/// |---|---|---|
+/// | `iova`, `length` | in | `EOVERFLOW` when they wrap; the device refuses what it does not log |
+/// | `page_size` | in | what one bit tells of; `EINVAL` below 4096 and when it is no power of two |
+/// | `bitmap` | in | where the bits are, which are set and never cleared |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct vfio_device_feature_dma_logging_report {
+    pub iova: u64,
+    pub length: u64,
+    pub page_size: u64,
+    pub bitmap: u64,
 }
 
 /// Argument of `VFIO_DEVICE_GET_PCI_HOT_RESET_INFO`: the devices that a reset of the bus reaches, which

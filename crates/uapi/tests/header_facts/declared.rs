@@ -357,6 +357,9 @@ facts! {
         vfio_irq_set { argsz, flags, index, start, count }
         vfio_device_feature { argsz, flags }
         vfio_device_low_power_entry_with_wakeup { wakeup_eventfd, reserved }
+        vfio_device_feature_dma_logging_control { page_size, num_ranges, __reserved, ranges }
+        vfio_device_feature_dma_logging_range { iova, length }
+        vfio_device_feature_dma_logging_report { iova, length, page_size, bitmap }
         vfio_pci_hot_reset_info { argsz, flags, count }
         vfio_pci_hot_reset { argsz, flags, count }
         vfio_device_ioeventfd { argsz, flags, offset, data, fd, reserved }
@@ -419,6 +422,9 @@ facts! {
         VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
         VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP
         VFIO_DEVICE_FEATURE_LOW_POWER_EXIT
+        VFIO_DEVICE_FEATURE_DMA_LOGGING_START
+        VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP
+        VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT
         VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
         VFIO_DEVICE_IOEVENTFD_SIZE_MASK
         VFIO_PCI_NUM_IRQS

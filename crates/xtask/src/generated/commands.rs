@@ -1,6 +1,6 @@
 //! The table of iommufd commands: what the ABI has, and how much of it works here.
 
-use engine::{STATUS, Status, VFIO_STATUS};
+use engine::{STATUS, Status, VFIO_STATUS, Y2020_STATUS};
 
 /// One row a command, in the order of their numbers.
 pub fn commands_table() -> String {
@@ -21,6 +21,16 @@ pub fn vfio_table() -> String {
     for (name, since, summary, status) in VFIO_STATUS {
         let name = if name.contains(' ') { (*name).to_owned() } else { format!("`{name}`") };
         table += &format!("| {name} | {since} | {summary} | {} |\n", in_words(*status));
+    }
+    table
+}
+
+/// The same of the API of 2020.
+pub fn y2020_table() -> String {
+    let mut table =
+        String::from("| call or region | IOMMU | what it is for | here |\n|---|---|---|---|\n");
+    for (name, iommu, summary, status) in Y2020_STATUS {
+        table += &format!("| `{name}` | {iommu} | {summary} | {} |\n", in_words(*status));
     }
     table
 }

@@ -122,7 +122,7 @@ impl Place {
         Ok(Self { root: Some(root.to_path_buf()), ..place })
     }
 
-    /// A file, or a folder with all that is in it, where the user can read it.
+    /// A file, a device's node, or a folder with all that is in it, where the user can read it.
     pub fn put(&self, path: &Path) -> Result<PathBuf> {
         let Some(stage) = &self.stage else { return Ok(path.to_path_buf()) };
         let name = path.file_name().unwrap_or_default();

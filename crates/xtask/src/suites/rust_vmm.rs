@@ -16,13 +16,22 @@ const FOLDER: &str = "conformance/clients/rust";
 const PROGRAM: &str = "outside-client";
 
 /// What it is made from.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "src/main.rs"];
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "src/main.rs",
+    "src/dmatest.rs",
+    "src/logging.rs",
+    "src/nested.rs",
+];
 
 /// One run: what it plays, the machine and device that it plays it on, where that is.
 const ROWS: &[(&str, &str, &[&str], &str)] = &[
     ("cdev", "spr", &["nvme,size=16M"], "0000:6a:01.0"),
     ("legacy", "spr", &["nvme,size=16M"], "0000:6a:01.0"),
     ("nested", "grace", &[], "0000:01:00.0"),
+    ("logging", "spr", &["dmatest,dma-logging=on"], "0000:6a:01.0"),
+    ("logging-legacy", "spr", &["dmatest,dma-logging=on"], "0000:6a:01.0"),
 ];
 
 /// How much of the log is shown of a run that failed.
