@@ -403,7 +403,8 @@ impl Device {
         Ok((region, of_type.map(|(found, _)| found)))
     }
 
-    /// The regions by which its faults come; none where it cannot ask for pages, or the kernel tells nobody.
+    /// The regions by which its faults come. Behind an SMMU any device has them; on VT-d none that cannot ask for
+    /// pages.
     pub fn faults(&self) -> Result<Option<Faults>> {
         let argsz = size_of::<vfio_device_info>() as u32;
         let mut info = vfio_device_info { argsz, ..Default::default() };
