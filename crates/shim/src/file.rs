@@ -3,11 +3,11 @@
 use core::ffi::{c_int, c_ulong, c_void};
 
 use wire::message::{Buffer, Operation};
-use zerocopy::{FromBytes, IntoBytes};
 
 use crate::call::Call;
+use crate::kvm;
 use crate::run;
-use crate::sys::{self, Raw, failure, read_memory, to_int, to_libc};
+use crate::sys::{self, Raw, failure, to_int, to_libc};
 
 unsafe extern "C" {
     /// Glibc's end of a program whose buffer is too small.
@@ -45,55 +45,11 @@ unsafe extern "C" fn ioctl(fd: c_int, cmd: c_ulong, arg: usize) -> c_int {
     {
         return to_int(result);
     }
-    // SAFETY: the call as the program made it.
-    let result = unsafe { sys::raw(libc::SYS_ioctl, [fd as usize, cmd as usize, arg]) };
-    if cmd as u32 == KVM_SET_DEVICE_ATTR {
-        return to_int(kvm_file(arg, result).unwrap_or(result));
-    }
-    to_int(result)
-}
-
-/// Sets an attribute of a device of KVM; the argument is a [`KvmDeviceAttr`].
-const KVM_SET_DEVICE_ATTR: u32 = 0x4018_aee1;
-
-/// `struct kvm_device_attr`
-#[repr(C)]
-#[derive(FromBytes, IntoBytes)]
-struct KvmDeviceAttr {
-    flags: u32,
-    group: u32,
-    attr: u64,
-    addr: u64,
-}
-
-/// The kernel's VFIO device of KVM was given a file, and says that it is none of VFIO's, or was asked to
-/// forget one that it does not have: it may be one of ours (`virt/kvm/vfio.c`, `kvm_vfio_set_file`).
-fn kvm_file(arg: usize, result: Raw) -> Option<Raw> {
-    const KVM_DEV_VFIO_FILE: u32 = 1;
-    const KVM_DEV_VFIO_FILE_ADD: u64 = 1;
-    const KVM_DEV_VFIO_FILE_DEL: u64 = 2;
-    if result != failure(libc::EINVAL) && result != failure(libc::ENOENT) {
-        return None;
-    }
-    let mut attr = KvmDeviceAttr { flags: 0, group: 0, attr: 0, addr: 0 };
-    copied(arg as u64, &mut attr)?;
-    let expected = match attr.attr {
-        KVM_DEV_VFIO_FILE_ADD => libc::EINVAL,
-        KVM_DEV_VFIO_FILE_DEL => libc::ENOENT,
-        _ => return None,
-    };
-    if attr.group != KVM_DEV_VFIO_FILE || result != failure(expected) {
-        return None;
-    }
-    let mut fd: c_int = -1;
-    copied(attr.addr, &mut fd)?;
-    // what is no file of VFIO is what the kernel has said
-    on_ours(fd, || Operation::KvmFile).filter(|answer| *answer == 0)
-}
-
-/// Copies from an address that may be none; none when it is.
-fn copied<T: FromBytes + IntoBytes>(from: u64, to: &mut T) -> Option<()> {
-    (read_memory(from, to.as_mut_bytes()) == size_of::<T>()).then_some(())
+    let mut slot = kvm::Slot::new();
+    let argument = slot.instead(cmd as u32, arg).unwrap_or(arg);
+    // SAFETY: the call as the program made it, or with a copy of its argument that is as long.
+    let result = unsafe { sys::raw(libc::SYS_ioctl, [fd as usize, cmd as usize, argument]) };
+    to_int(kvm::answer(cmd as u32, arg, result))
 }
 
 fn plain(va: usize, count: usize) -> Buffer {

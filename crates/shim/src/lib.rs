@@ -15,6 +15,7 @@
 //! | [`name`] | which file a name means |
 //! | [`trap`] | a device's memory in the program: stores |
 //! | [`signal`] | signals of faults, which the program and [`trap`] share |
+//! | [`kvm`] | calls of KVM that meet files and memory of ours |
 //! | [`open`], [`stat`], [`link`], [`list`], [`stdio`], [`file`], [`memory`], [`close`], [`uname`] | the hooks |
 //!
 //! # Rules
@@ -36,6 +37,7 @@ mod call;
 mod close;
 mod file;
 mod image;
+mod kvm;
 mod link;
 mod list;
 mod memory;

@@ -4,6 +4,7 @@
 
 mod client;
 mod endings;
+mod kvm;
 mod legacy;
 mod names;
 mod nvme;

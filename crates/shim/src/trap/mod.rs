@@ -83,6 +83,11 @@ pub(crate) fn forget(at: usize, length: usize) {
     }
 }
 
+/// Whether a device's memory is in a range of addresses.
+pub(crate) fn has(start: u64, end: u64) -> bool {
+    table::overlaps(start, end)
+}
+
 /// Whether a descriptor is one that keeps a file open while it is mapped.
 pub(crate) fn holds(fd: c_int) -> bool {
     table::descriptor(fd, fd).is_some()

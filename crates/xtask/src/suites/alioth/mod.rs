@@ -9,8 +9,8 @@
 //! after the set-up, with a word that is in [`ROWS`]. It would then wait for its dead processor for ever, so it
 //! is compiled so that a panic ends it.
 //!
-//! *What it doesn't do*: DMA and interrupts. A guest's store to a mapped BAR does not arrive, as KVM finds
-//! memory there that it may not write.
+//! *What it doesn't do*: DMA and interrupts. A guest's store to a mapped BAR comes to alioth as an access to a
+//! device (`shim/src/kvm.rs`), and alioth has none where it has mapped memory (`Memory::handle_mmio`).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
