@@ -76,7 +76,8 @@ pub struct Row<'a> {
 /// How many accesses are made at a time.
 pub const BURST: usize = 64;
 
-/// For how long a batch runs, at least, and how many there are of each row.
+/// For how long a batch runs, at least, and how many there are of each row. A batch also has every address once:
+/// what the row before has left in the CPU's caches is gone after the first of them.
 const BATCH: Duration = Duration::from_millis(4);
 const ROUNDS: usize = 15;
 
@@ -88,7 +89,8 @@ impl<'a> Row<'a> {
         act: impl FnMut(&[u64]) -> bool + 'a,
     ) -> Self {
         let (act, times) = (Box::new(act), Vec::new());
-        Self { name: name.into(), addresses, at: 0, act, per_batch: 1, times }
+        let per_batch = addresses.len().div_ceil(BURST) as u32;
+        Self { name: name.into(), addresses, at: 0, act, per_batch, times }
     }
 
     /// One burst.
