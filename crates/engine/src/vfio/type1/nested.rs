@@ -51,7 +51,7 @@ impl Type1 {
         }
         let engine = &self.context.engine;
         let nested = self.nested.as_mut().ok_or(NOTHING_NESTED)?;
-        nested.pasid_request(engine, &self.context, &request)
+        nested.pasid_request(engine, &request)
     }
 
     /// `VFIO_IOMMU_NESTING_OP`
@@ -66,9 +66,10 @@ impl Type1 {
         let size = size_of_val(&head);
         let bytes = readable(&**task.memory(), arg.wrapping_add(size as u64));
         let data = (head.argsz - size as u32, bytes.as_slice());
-        let last = self.mappings.last_key_value().map_or(0, |(_, mapping)| mapping.last);
+        let mapped = self.mappings.last_key_value();
+        let end = mapped.map_or(0, |(_, mapping)| mapping.last.saturating_add(1));
         let place = (&*self.context.engine, &*self.context);
-        nested.operate(task, place, head.flags, data, last).map(|()| 0)
+        nested.operate(task, place, head.flags, data, end).map(|()| 0)
     }
 }
 
