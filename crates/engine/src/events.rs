@@ -122,6 +122,14 @@ impl FaultQueue {
         state.tell();
     }
 
+    /// Answers everything that waits.
+    pub fn drop_all(&self) {
+        let mut state = self.state.lock();
+        state.deliver.clear();
+        state.waiting.clear();
+        state.tell();
+    }
+
     /// `read(2)` (`iommufd_fault_fops_read`): whole groups, each with its cookie.
     pub fn read(&self, caller: &mut dyn Caller, va: u64, count: u64) -> Result<u64, Refusal> {
         let record = size_of::<iommu_hwpt_pgfault>();
