@@ -92,7 +92,7 @@ impl FaultQueue {
         if let Some(reader) = &state.reader {
             if reader.take(&group.faults) {
                 let youngest = state.waiting.last_key_value().map_or(0, |(cookie, _)| *cookie);
-                state.waiting.insert(youngest + 1, group);
+                state.waiting.insert(youngest.saturating_add(1), group);
             }
             return;
         }

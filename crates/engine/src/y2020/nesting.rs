@@ -3,8 +3,8 @@
 //! | Linux | here |
 //! |---|---|
 //! | a domain with `DOMAIN_ATTR_NESTING` | a hwpt that is a nesting parent, over the container's IOAS |
-//! | `intel_svm` of a PASID | a nested hwpt for each device of the group, attached to the PASID |
-//! | `vfio_mm` | the process's set of PASIDs |
+//! | `intel_svm` of a PASID | a nested hwpt for each device of the group, attached to the PASID of that one |
+//! | `vfio_mm` | the process's set of PASIDs, and the tables that are bound to them |
 //!
 //! A guest's PASID that is another than the host's is accepted and means nothing here: whoever programs the
 //! device translates it. Memory types are refused, as by 5.10.

@@ -51,6 +51,8 @@ const TABLES: u64 = 0x10;
 pub const EDGE: u64 = 0x2000_0000;
 /// Room for what is read and written.
 pub const BUFFER: u64 = 0x3000_0000;
+/// Arguments, a page for each thread.
+const ARGUMENTS: u64 = 0x4000_0000;
 /// An address of the guest's process.
 pub const VA: u64 = 0x7f12_3456_7000;
 
@@ -91,6 +93,7 @@ pub struct Bench {
     pub layout: Layout,
     pub group: i32,
     pub container: i32,
+    arguments: u64,
     next_table: u64,
 }
 
@@ -102,12 +105,14 @@ impl Bench {
         client.memory.map(GUEST, PAGES, true);
         client.memory.map(EDGE, 1, true);
         client.memory.map(BUFFER, 16, true);
+        client.memory.map(ARGUMENTS, 2, true);
         let mut it = Self {
             engine: Arc::clone(engine),
             client,
             layout,
             group: -1,
             container: -1,
+            arguments: ARGUMENTS,
             next_table: TABLES,
         };
         it.group = it.open(Node::VfioGroup(group)).expect("a group");
@@ -137,6 +142,18 @@ impl Bench {
         Self::on(&engine(&machine(), kernel), GROUP)
     }
 
+    /// A second thread, with a container of its own.
+    pub fn thread(&self, (group, container): (i32, i32)) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            client: self.client.thread(),
+            group,
+            container,
+            arguments: ARGUMENTS + PAGE,
+            ..*self
+        }
+    }
+
     pub fn open(&mut self, node: Node) -> Result<i32, Errno> {
         let engine = Arc::clone(&self.engine);
         let file = engine.open(&mut self.client, node).map_err(|refusal| refusal.errno())?;
@@ -150,9 +167,14 @@ impl Bench {
 
     /// A call with bytes, and what is there after it.
     pub fn call_with(&mut self, fd: i32, cmd: u32, bytes: &[u8]) -> (Result<i64, Errno>, Vec<u8>) {
-        let at = self.client.scratch(bytes);
+        let at = self.argument(bytes);
         let answer = self.call(fd, cmd, at);
         (answer, self.load(at, bytes.len()))
+    }
+
+    fn argument(&self, bytes: &[u8]) -> u64 {
+        self.client.memory.write(self.arguments, bytes).unwrap();
+        self.arguments
     }
 
     pub fn load(&self, at: u64, length: usize) -> Vec<u8> {
@@ -163,7 +185,7 @@ impl Bench {
 
     /// `VFIO_GROUP_SET_CONTAINER`
     pub fn join(&mut self, group: i32) -> Answer {
-        let at = self.client.scratch(&self.container.to_ne_bytes());
+        let at = self.argument(&self.container.to_ne_bytes());
         self.call(group, VFIO_GROUP_SET_CONTAINER, at).map(drop)
     }
 
@@ -195,7 +217,7 @@ impl Bench {
 
     /// `VFIO_GROUP_GET_DEVICE_FD`
     pub fn device(&mut self, name: &str) -> Result<i32, Errno> {
-        let at = self.client.scratch(&[name.as_bytes(), &[0]].concat());
+        let at = self.argument(&[name.as_bytes(), &[0]].concat());
         self.call(self.group, VFIO_GROUP_GET_DEVICE_FD, at).map(|fd| fd as i32)
     }
 

@@ -253,6 +253,27 @@ fn what_came_later_is_refused() {
     }
 }
 
+/// What any container does, one with tables does: which pages may have been written.
+#[test]
+fn written_pages() {
+    const START: u32 = VFIO_IOMMU_DIRTY_PAGES_FLAG_START;
+    const STOP: u32 = VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP;
+    const GET: u32 = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+    for kind in [V2, NESTING] {
+        let mut it = Bench::of_type(&engine(&lone(), "2020"), GROUP, kind);
+        if kind == NESTING {
+            it.process(1);
+        }
+        let mut call = |flags| {
+            // argsz, flags; iova, size, and of the bitmap pgsize, size, data
+            let argument = [48 | u64::from(flags) << 32, 0, PAGES * PAGE, PAGE, 8, BUFFER];
+            it.call_with(it.container, VFIO_IOMMU_DIRTY_PAGES, argument.as_bytes()).0.map(drop)
+        };
+        assert_eq!([GET, START, GET, STOP, GET].map(&mut call), [INVAL, OK, OK, OK, INVAL]);
+        assert_eq!(it.load(BUFFER, 8), [0xff; 8], "type {kind}");
+    }
+}
+
 /// The calls of 2020 are not those of a released kernel, nor of other containers.
 #[test]
 fn calls_without_nesting() {

@@ -105,3 +105,34 @@ fn two_programs() {
         }
     });
 }
+
+/// Two threads of one program, each with a container, of which each gives back the other's PASIDs, too.
+#[test]
+fn two_threads() {
+    let engine = engine(&machine(), "2020");
+    let mut it = Bench::on(&engine, GROUP);
+    let second = it.second_container(OTHER);
+    let root = it.table();
+    it.enter(root, VA, DATA[0]);
+    let thread = it.thread(second);
+    std::thread::scope(|scope| {
+        for mut it in [it, thread] {
+            scope.spawn(move || {
+                for _ in 0..300 {
+                    let Ok(pasid) = it.alloc(1, 8) else { continue };
+                    // the other thread may have given it back
+                    let bound = it.bind(pasid as u32, root);
+                    assert!([OK, NOENT].contains(&bound), "{bound:?}");
+                    let invalidated = it.invalidate(&of_pasid(1, pasid as u32));
+                    assert!([OK, NOENT, INVAL].contains(&invalidated), "{invalidated:?}");
+                    it.free(1, 1 << 31).unwrap();
+                }
+                it.leave().unwrap();
+            });
+        }
+    });
+    for device in [0, 1, 2] {
+        let dma = engine.dma(device).unwrap();
+        assert!((1..9).all(|pasid| read(&dma, Some(pasid), VA).is_err()), "device {device}");
+    }
+}
