@@ -148,8 +148,9 @@ fn capabilities() {
     const MIGRATION: (u16, u16) = (2, 1);
     const IOVA: (u16, u16) = (1, 1);
     const THIRD: (u16, u16) = (3, 1);
+    type Row = (&'static str, u64, &'static str, &'static [(u16, u16)]);
     #[rustfmt::skip] // one container, one line
-    let rows: &[(&str, u64, &str, &[(u16, u16)])] = &[
+    let rows: &[Row] = &[
         ("2020",         NESTING, "nesting",      &[MIGRATION, IOVA, THIRD]),
         ("2020-patches", NESTING, "nesting",      &[MIGRATION, IOVA, THIRD]),
         ("2020",         V2,      "no DMA_AVAIL", &[MIGRATION, IOVA]),

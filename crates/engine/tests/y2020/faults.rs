@@ -171,8 +171,9 @@ fn answers() {
     const INVALID: Option<Told> = Some(Told::Invalid);
     const FAILURE: Option<Told> = Some(Told::Failure);
     type Change = fn(&mut v5_10::iommu_page_response);
+    type Row = (&'static str, Change, [(Answer, Option<Told>); 2]);
     #[rustfmt::skip] // one answer, one line; the answers to it are 5.10's and the patches'
-    let rows: &[(&str, Change, [(Answer, Option<Told>); 2])] = &[
+    let rows: &[Row] = &[
         ("success",              |_| {},                     [(OK, SUCCESS), (OK, SUCCESS)]),
         ("invalid",              |it| it.code = 1,           [(OK, INVALID), (OK, INVALID)]),
         ("failure",              |it| it.code = 2,           [(OK, FAILURE), (OK, FAILURE)]),

@@ -156,3 +156,35 @@ fn giving_back_unbinds_in_all_containers() {
     assert_eq!(it.bind(1, root), OK, "nothing is bound");
     assert_eq!(see(&it), [Some(1), None]);
 }
+
+/// A PASID has a table in each container of the process, and calls are about that of their own.
+#[test]
+fn each_container_has_its_own_tables() {
+    let mut it = Bench::on(&engine(&lone(), "2020"), GROUP);
+    let second = it.second_container(OTHER);
+    let root = it.process(1);
+    let first = it.swap(second);
+    let see = |it: &Bench| [0, 1].map(|device| read(&it.dma(device), Some(1), VA).ok());
+    assert_eq!(it.invalidate(&of_pasid(1, 1)), INVAL, "bound, but not here");
+    assert_eq!(it.unbind(1), OK);
+    assert_eq!(see(&it), [Some(1), None]);
+    it.bind(1, root).unwrap();
+    let dmas = [0, 1].map(|device| it.dma(device));
+    let see = || dmas.each_ref().map(|dma| read(dma, Some(1), VA).ok());
+    for calls in [of_pasid(1, 1), of_domain(1)] {
+        it.replace(root, VA, DATA[0]);
+        for container in [first, second] {
+            it.swap(container);
+            it.invalidate(&of_domain(1)).unwrap();
+        }
+        assert_eq!(see(), [Some(1); 2]);
+        it.replace(root, VA, DATA[1]);
+        it.invalidate(&calls).unwrap();
+        assert_eq!(see(), [Some(1), Some(2)]);
+    }
+    it.unbind(1).unwrap();
+    assert_eq!(see(), [Some(1), None]);
+    it.bind(1, root).unwrap();
+    it.leave().unwrap();
+    assert_eq!(see()[0], Some(1), "what the other group had is its own");
+}

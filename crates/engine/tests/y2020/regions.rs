@@ -71,8 +71,9 @@ fn who_has_them() {
     const ALL: (u32, u32, [bool; 3]) = (11, 6, [true; 3]);
     const NOTHING: (u32, u32, [bool; 3]) = (9, 5, [false; 3]);
     type Change = fn(&mut profile::Machine);
+    type Row = (&'static str, &'static str, u64, Change, usize, (u32, u32, [bool; 3]));
     #[rustfmt::skip] // one device, one line
-    let rows: &[(&str, &str, u64, Change, usize, (u32, u32, [bool; 3]))] = &[
+    let rows: &[Row] = &[
         ("nesting",               "2020",         NESTING, |_| {},                         0, ALL),
         ("... the second device", "2020",         NESTING, |_| {},                         1, ALL),
         ("... of the patches",    "2020-patches", NESTING, |_| {},                         0, ALL),

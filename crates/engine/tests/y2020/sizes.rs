@@ -198,8 +198,9 @@ fn sizes_of_the_patches() {
 /// What the data say, but for what a driver looks at.
 #[test]
 fn contents() {
+    type Row = (&'static str, Data, usize, usize, u8, [Answer; 2]);
     #[rustfmt::skip] // one byte, one line; the answers are 5.10's and the patches'
-    let rows: &[(&str, Data, usize, usize, u8, [Answer; 2])] = &[
+    let rows: &[Row] = &[
         // what,                     data,         at in 5.10, in the patches, byte, answers
         ("version 0",                Data::Bind,   4,  0,  0, [INVAL, INVAL]),
         ("version 2",                Data::Bind,   4,  0,  2, [INVAL, INVAL]),
