@@ -112,6 +112,13 @@ pub fn context_descriptor(asid: u32, table: GuestTable) -> [u64; 8] {
     [walk | kind, table.root, 0, WRITE_BACK, 0, 0, 0, 0]
 }
 
+/// The same without stalls: what misses a page is refused, and recorded.
+pub fn without_stalls(mut descriptor: [u64; 8]) -> [u64; 8] {
+    const STALL: u64 = 1 << 44;
+    descriptor[0] &= !STALL;
+    descriptor
+}
+
 /// Commands of a guest's queue, for an SMMUv3.
 pub mod command {
     use super::STREAM;

@@ -13,7 +13,7 @@
 //! | [`session`] | a device under a scratch iommufd, and its calls by name |
 //! | [`region`] | a part of a device, mapped or not |
 //! | [`guest`] | what a guest's driver writes: entries that lead to tables, commands |
-//! | [`table`] | a guest's page table |
+//! | [`table`], [`contexts`] | a guest's page table, and its context descriptors |
 //! | [`iommu`] | a `/dev/iommu` without a device |
 //! | [`mock`] | the kernel's mock device |
 //! | [`mod@fingerprint`] | which generation a kernel is, by its answers |
@@ -28,6 +28,7 @@
 
 #![deny(unsafe_code)]
 
+mod contexts;
 pub mod device;
 pub mod feature;
 mod file;

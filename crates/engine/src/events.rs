@@ -122,11 +122,12 @@ impl FaultQueue {
         state.tell();
     }
 
-    /// Answers everything that waits.
-    pub fn drop_all(&self) {
+    /// Answers everything that a device waits for.
+    pub fn drop_device(&self, device: ObjectId) {
+        let others = |group: &FaultGroup| group.faults.iter().all(|it| it.dev_id != device.0);
         let mut state = self.state.lock();
-        state.deliver.clear();
-        state.waiting.clear();
+        state.deliver.retain(others);
+        state.waiting.retain(|_, group| others(group));
         state.tell();
     }
 
@@ -228,13 +229,25 @@ impl FaultState {
     }
 }
 
-/// The event queues of one vIOMMU, as the hardware knows them.
+/// Takes the events of a vIOMMU as they come, in the place of a program that reads.
+pub(crate) trait EventReader: Send + Sync + std::fmt::Debug {
+    /// Takes an event, or loses it.
+    fn take_event(&self, data: &[u8]);
+}
+
+/// Who is told of the events of one vIOMMU, as the hardware knows them.
 #[derive(Debug, Default)]
 pub(crate) struct ViommuEvents {
     queues: Mutex<Vec<Arc<VeventQueue>>>,
+    reader: Option<Arc<dyn EventReader>>,
 }
 
 impl ViommuEvents {
+    /// Events are taken as they come, too.
+    pub fn with_reader(reader: Arc<dyn EventReader>) -> Self {
+        Self { reader: Some(reader), ..Self::default() }
+    }
+
     /// A queue is made.
     pub fn add(&self, queue: &Arc<VeventQueue>) {
         self.queues.lock().push(Arc::clone(queue));
@@ -247,6 +260,9 @@ impl ViommuEvents {
 
     /// An event of the one type that hardware reports; lost where nobody made a queue.
     pub fn push(&self, data: &[u8]) {
+        if let Some(reader) = &self.reader {
+            reader.take_event(data);
+        }
         self.queues.lock().iter().for_each(|queue| queue.push(data));
     }
 }

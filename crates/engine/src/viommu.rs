@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::{PAGE_SIZE, SharedFile};
+use profile::Quirk;
 
+use crate::Refusal;
+use crate::device::Device;
 use crate::events::ViommuEvents;
 use crate::hw::Hardware;
+use crate::hwpt::PagingHwpt;
 use crate::objects::{Handle, ObjectId};
+use crate::state::State;
+use crate::task::{Task, UserData};
 
 /// A slice of a physical IOMMU that a guest sees.
 #[derive(Debug)]
@@ -86,5 +92,83 @@ impl Regions {
     /// The region at this offset.
     pub fn at(&self, offset: u64) -> Option<&Region> {
         self.by_offset.get(&offset)
+    }
+}
+
+impl State {
+    /// Makes a vIOMMU on a nesting parent, for the hardware of a device, unpublished
+    /// (`iommufd_viommu_alloc_ioctl`). The data has its type.
+    pub fn viommu_alloc(
+        &mut self,
+        task: &mut Task<'_>,
+        device: ObjectId,
+        hwpt: u32,
+        data: UserData,
+    ) -> Result<ObjectId, Refusal> {
+        let hw = Arc::clone(&self.objects.at::<Device>(device).hw);
+        if !hw.has_viommus() {
+            return Err(Refusal::Unsupported { field: "type", value: data.kind.into() });
+        }
+        let known = hw.check_viommu(data.kind);
+        if task.has(Quirk::ViommuTypeFirst) {
+            known.clone()?;
+        }
+        let parent = self.objects.get::<PagingHwpt>(hwpt)?;
+        let table = parent.table;
+        if !parent.nest_parent {
+            let (value, rule) = (hwpt.into(), "no nesting parent");
+            return Err(Refusal::Invalid { field: "hwpt_id", value, rule });
+        }
+        known?;
+        task.allocate()?;
+        let parent = ObjectId(hwpt);
+        let id = self.objects.reserve();
+        let data = (data.len != 0).then_some(data);
+        let made = hw.init_viommu(task, table, data, &mut self.regions);
+        let made = made.inspect_err(|_| _ = self.objects.take(id))?;
+        self.objects.hold(parent);
+        self.objects.fill(
+            id,
+            Viommu {
+                events: Arc::default(),
+                hw,
+                parent,
+                vdevs: BTreeMap::new(),
+                veventqs: Vec::new(),
+                queues: BTreeMap::new(),
+                region: made.region,
+            },
+        );
+        Ok(id)
+    }
+
+    /// Names a device for a vIOMMU, unpublished (`iommufd_vdevice_alloc_ioctl`).
+    pub fn vdevice_alloc(
+        &mut self,
+        task: &mut Task<'_>,
+        viommu: ObjectId,
+        device: ObjectId,
+        virt_id: u64,
+    ) -> Result<ObjectId, Refusal> {
+        let it = self.objects.at::<Device>(device);
+        if !Arc::ptr_eq(&self.objects.at::<Viommu>(viommu).hw, &it.hw) {
+            let rule = "the device is behind another IOMMU than the vIOMMU";
+            return Err(Refusal::Invalid { field: "dev_id", value: device.0.into(), rule });
+        }
+        if it.vdevice.is_some() {
+            return Err(Refusal::Exists { what: "vDEVICE of device", value: device.0.into() });
+        }
+        task.allocate()?;
+        if self.objects.at::<Viommu>(viommu).vdevs.contains_key(&virt_id) {
+            return Err(Refusal::Exists { what: "vDEVICE with virt_id", value: virt_id });
+        }
+        let handle = self.objects.handle(device);
+        let id = self.objects.add(Vdevice { viommu, device: handle, virt_id });
+        self.objects.hold(viommu);
+        if task.has(Quirk::VdeviceFollowsDevice) {
+            self.objects.at_mut::<Device>(device).vdevice = Some(id);
+        }
+        self.objects.at_mut::<Viommu>(viommu).vdevs.insert(virt_id, id);
+        Ok(id)
     }
 }

@@ -187,7 +187,7 @@ impl Host {
             driver.start_write(access, WRITTEN).at(WORK)?;
             while driver.is_running().at(WORK)? {
                 let Some(faults) = &faults else { continue };
-                let Some(request) = faults.next().at(WORK)? else { continue };
+                let Some(request) = faults.next_page().at(WORK)? else { continue };
                 table.map(va(page), physical(page), true).at(WORK)?;
                 faults.respond(&request, Response::Success).at(WORK)?;
                 done.brought += 1;

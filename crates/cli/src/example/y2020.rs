@@ -91,7 +91,7 @@ impl Api for Of2020 {
     }
 
     fn next_fault(&mut self) -> io::Result<Option<(Option<u32>, u64)>> {
-        self.request = self.faults.next()?;
+        self.request = self.faults.next_page()?;
         Ok(self.request.map(|request| (request.pasid(), request.address())))
     }
 

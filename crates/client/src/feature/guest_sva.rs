@@ -16,10 +16,8 @@ use super::nested::{Way, five_levels, invalidate_smmuv3, invalidate_vtd};
 use super::pasid::FreePasids;
 use super::passthrough::map;
 use super::{Feature, shipped};
-use crate::guest::{
-    CONTEXT_LOG2, FiveLevels, GuestTable, Invalidation, PAGE, command, context_descriptor,
-    stream_table_entry,
-};
+use crate::contexts::{BeyondTable, ContextTable};
+use crate::guest::{FiveLevels, GuestTable, Invalidation, PAGE, command, stream_table_entry};
 use crate::session::{Failed, Queue, Session, Table};
 use crate::table::{Entries, PageTable};
 use crate::{Region, SharedBuffer};
@@ -71,7 +69,7 @@ enum Contexts {
     /// With the kernel.
     Vtd,
     /// In a table of context descriptors in the guest's memory.
-    Smmuv3 { viommu: u32, table: SharedBuffer, _events: Queue },
+    Smmuv3 { viommu: u32, table: ContextTable, _events: Queue },
 }
 
 /// log2 of the most context descriptors in the table.
@@ -130,9 +128,10 @@ fn set_up_contexts(
     let last = session.iova_ranges(ioas)?.iter().map(|range| range.last).max();
     let end = last.map_or(0, |last| last.min(MEMORY_MAX - 1) + 1);
     let at = end.saturating_sub(CONTEXTS_ROOM);
-    let table = SharedBuffer::new(1 << (width + CONTEXT_LOG2));
-    let table = table.map_err(|error| Failed::new("mmap", &error))?;
-    map(session, ioas, at, &table)?;
+    let memory = SharedBuffer::new(ContextTable::size(width));
+    let memory = memory.map_err(|error| Failed::new("mmap", &error))?;
+    map(session, ioas, at, &memory)?;
+    let table = ContextTable::new(memory, at, width);
     let ste = stream_table_entry(at, width);
     let data = Some((IOMMU_HWPT_DATA_ARM_SMMUV3, ste.as_bytes()));
     let nested = session.hwpt(viommu, Table { data, fault: Some(faults.id()), flags: 0 })?;
@@ -187,7 +186,7 @@ impl GuestSva {
         let bound = match &self.contexts {
             Contexts::Vtd => self.bind_vtd(&pasid, table).map(Some),
             Contexts::Smmuv3 { .. } => {
-                self.set_context(pasid.0, context_descriptor(pasid.0, table)).map(|()| None)
+                self.set_context(pasid.0, |it| it.set(pasid.0, table)).map(|()| None)
             }
         };
         match bound {
@@ -246,21 +245,20 @@ impl GuestSva {
                 self.session.detach(Some(binding.pasid.0))?;
                 self.session.destroy(hwpt)?;
             }
-            None => self.set_context(binding.pasid.0, [0; 8])?,
+            None => self.set_context(binding.pasid.0, |it| it.clear(binding.pasid.0))?,
         }
         Ok(binding.pasid)
     }
 
-    /// Writes a context descriptor, and tells the SMMU so.
-    fn set_context(&self, pasid: u32, words: [u64; 8]) -> Result<(), Failed> {
+    /// Changes a context descriptor, and tells the SMMU so.
+    fn set_context(
+        &self,
+        pasid: u32,
+        change: impl FnOnce(&ContextTable) -> Result<(), BeyondTable>,
+    ) -> Result<(), Failed> {
         let Contexts::Smmuv3 { viommu, table, .. } = &self.contexts else { return Ok(()) };
-        let at = (pasid as usize) << CONTEXT_LOG2;
-        // the word that makes it valid comes last, and goes first
-        if words[0] == 0 {
-            table.store_at(at, &[0; 8]);
-        }
-        table.store_at(at + 8, words[1..].as_bytes());
-        table.store_at(at, words[0].as_bytes());
+        // PASIDs are as many as the table has
+        let _ = change(table);
         let commands = [command::FORGET_CONTEXTS, command::forget_table(pasid)];
         invalidate_smmuv3(&self.session, *viommu, &commands)
     }

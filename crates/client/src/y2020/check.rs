@@ -2,6 +2,9 @@
 //!
 //! It is asked by making the calls and undoing them, before anything depends on the answer. What is missing has
 //! the name that the same thing has as a capability of today's API (`profiles/capabilities.toml`).
+//!
+//! *What it doesn't do*: tell of guest SVA by a guest's table of PASIDs. That an SMMUv3 takes one can be tried, but
+//! nothing there says whether the device stalls: it has the regions of faults either way.
 
 use profile::machine::Bdf;
 use thiserror::Error;

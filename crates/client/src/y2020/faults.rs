@@ -18,12 +18,52 @@ pub struct Faults {
     pub(super) layout: Layout,
 }
 
+/// What a device tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A page that it asks for.
+    Page(PageRequest),
+    /// What nobody can repair, and nobody answers.
+    Unrecoverable(Unrecoverable),
+}
+
+/// An access that was refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unrecoverable(iommu_fault_unrecoverable);
+
+impl Unrecoverable {
+    /// Why: `IOMMU_FAULT_REASON_*`.
+    pub fn reason(&self) -> u32 {
+        self.0.reason
+    }
+
+    /// The PASID, if it is told.
+    pub fn pasid(&self) -> Option<u32> {
+        (self.0.flags & IOMMU_FAULT_UNRECOV_PASID_VALID != 0).then_some(self.0.pasid)
+    }
+
+    /// The address of the access, if it is told.
+    pub fn address(&self) -> Option<u64> {
+        (self.0.flags & IOMMU_FAULT_UNRECOV_ADDR_VALID != 0).then_some(self.0.addr)
+    }
+
+    /// The address of the structure that could not be read, if it is that.
+    pub fn fetched(&self) -> Option<u64> {
+        (self.0.flags & IOMMU_FAULT_UNRECOV_FETCH_ADDR_VALID != 0).then_some(self.0.fetch_addr)
+    }
+
+    /// What the access was: `IOMMU_FAULT_PERM_*`, none where it is not told.
+    pub fn rights(&self) -> u32 {
+        self.0.perm
+    }
+}
+
 /// A page that a device asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest(iommu_fault_page_request);
 
 impl PageRequest {
-    /// The address, on a page border.
+    /// The address: of a page request on a page border, of a stalled access as it is.
     pub fn address(&self) -> u64 {
         self.0.addr
     }
@@ -50,8 +90,8 @@ impl PageRequest {
 }
 
 impl Faults {
-    /// The next page request that has come. Errors are those of `pread(2)` and `pwrite(2)`.
-    pub fn next(&self) -> io::Result<Option<PageRequest>> {
+    /// The next fault that has come. Errors are those of `pread(2)` and `pwrite(2)`.
+    pub fn next(&self) -> io::Result<Option<Fault>> {
         loop {
             let header: vfio_region_dma_fault = self.read(&self.faults, 0)?;
             if header.tail == header.head {
@@ -61,9 +101,22 @@ impl Faults {
                 self.read(&self.faults, place(header.offset, header.entry_size, header.tail))?;
             let next = (header.tail + 1) % header.nb_entries.max(1);
             self.faults.write(0, &next.to_ne_bytes())?;
-            // others are nobody's to answer
-            if let Some(request) = fault.prm() {
-                return Ok(Some(PageRequest(request)));
+            let request = fault.prm().map(|it| Fault::Page(PageRequest(it)));
+            let event = || fault.event().map(|it| Fault::Unrecoverable(Unrecoverable(it)));
+            // there are no others
+            if let Some(fault) = request.or_else(event) {
+                return Ok(Some(fault));
+            }
+        }
+    }
+
+    /// The next page request that has come. What nobody can repair, and nobody answers, is left out.
+    pub fn next_page(&self) -> io::Result<Option<PageRequest>> {
+        loop {
+            match self.next()? {
+                Some(Fault::Page(request)) => return Ok(Some(request)),
+                Some(Fault::Unrecoverable(_)) => {}
+                None => return Ok(None),
             }
         }
     }

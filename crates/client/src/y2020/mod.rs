@@ -9,8 +9,14 @@
 //! | [`Container::info`] | `VFIO_IOMMU_GET_INFO` |
 //! | [`Container::alloc_pasid`], [`Container::free_pasid`] | `VFIO_IOMMU_PASID_REQUEST` |
 //! | [`Container::bind`], [`Container::unbind`], [`Container::invalidate`] | `VFIO_IOMMU_NESTING_OP` |
+//! | [`Container::set_pasid_table`], [`Container::unset_pasid_table`] | `VFIO_IOMMU_SET_PASID_TABLE` |
+//! | [`Container::forget_asid`], [`Container::forget_context`], [`Container::forget_all`] | `VFIO_IOMMU_CACHE_INVALIDATE` |
 //! | [`Container::device`] | `VFIO_GROUP_GET_DEVICE_FD` |
 //! | [`Faults`] | the regions of faults and of answers |
+//!
+//! On VT-d PASIDs are the host's, and each is bound to a page table. On an SMMUv3 they are the guest's, in its
+//! [`ContextTable`], which is set as a whole. The calls of one are refused on the other: a number is another call
+//! there.
 //!
 //! Nothing is asked before it is used: a kernel of 2020 has no question for the whole. [`check()`] is one, made of
 //! these calls. Both layouts of the arguments can be sent, and it is for the caller to know which the kernel
@@ -29,8 +35,9 @@ use uapi::y2020::transport::*;
 use uapi::y2020::{Layout, v5_5, v5_10};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use crate::contexts::{BeyondTable, ContextTable};
 pub use check::{Missing, check};
-pub use faults::{Faults, PageRequest};
+pub use faults::{Fault, Faults, PageRequest, Unrecoverable};
 
 use crate::file::OpenFile;
 use crate::guest::{GuestTable, PAGE};
@@ -47,10 +54,10 @@ pub struct Container {
     layout: Layout,
 }
 
-/// What an invalidation of a PASID reaches.
+/// What an invalidation of a PASID, or of an ASID, reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everything of the PASID.
+    /// Everything of it.
     Pasid,
     /// So many pages of 4 KiB from an address on.
     Pages {
@@ -127,6 +134,21 @@ impl Container {
         Ok(PageTable::new(memory, address, Entries::X86_64))
     }
 
+    /// The same of an SMMUv3's stage 1.
+    pub fn stage1_table(&self, address: u64, length: usize) -> Result<PageTable> {
+        let memory = SharedBuffer::new(length).map_err(named("mmap"))?;
+        self.map(address, &memory)?;
+        Ok(PageTable::new(memory, address, Entries::Arm))
+    }
+
+    /// An empty table of `1 << log2_count` context descriptors of an SMMUv3, in new memory, which the guest gets
+    /// at an address that is a multiple of the table's size.
+    pub fn context_table(&self, address: u64, log2_count: u32) -> Result<ContextTable> {
+        let memory = SharedBuffer::new(ContextTable::size(log2_count)).map_err(named("mmap"))?;
+        self.map(address, &memory)?;
+        Ok(ContextTable::new(memory, address, log2_count))
+    }
+
     /// Takes one of the host's PASIDs, in a range.
     pub fn alloc_pasid(&self, min: u32, max: u32) -> Result<u32> {
         let taken = self.request(VFIO_IOMMU_FLAG_ALLOC_PASID, min, max);
@@ -198,46 +220,96 @@ impl Container {
     /// the device what it keeps itself.
     pub fn invalidate(&self, pasid: u32, what: Reach) -> Result<()> {
         let cache = IOMMU_CACHE_INV_TYPE_IOTLB | IOMMU_CACHE_INV_TYPE_DEV_IOTLB;
-        let mut granu = [0; 5];
-        let granularity = match what {
-            Reach::Pasid => {
-                let flags = IOMMU_INV_PASID_FLAGS_PASID;
-                let info =
-                    iommu_inv_pasid_info { flags, pasid: pasid.into(), ..Default::default() };
-                granu.as_mut_bytes()[..size_of_val(&info)].copy_from_slice(info.as_bytes());
-                IOMMU_INV_GRANU_PASID
-            }
-            Reach::Pages { address, count } => {
-                let info = iommu_inv_addr_info {
-                    flags: IOMMU_INV_ADDR_FLAGS_PASID,
-                    pasid: pasid.into(),
-                    addr: address,
-                    granule_size: PAGE,
-                    nb_granules: count,
-                    ..Default::default()
-                };
-                granu.as_mut_bytes().copy_from_slice(info.as_bytes());
-                IOMMU_INV_GRANU_ADDR
-            }
+        let told = self.send_invalidation(
+            VFIO_IOMMU_NESTING_OP,
+            VFIO_IOMMU_NESTING_OP_CACHE_INVLD,
+            &invalidation(cache, Some((Tag::Pasid(pasid), what))),
+        );
+        told.map_err(named("VFIO_IOMMU_NESTING_OP(CACHE_INVLD)"))
+    }
+
+    /// Lets the device's accesses go by a guest's context descriptors: those without a PASID are refused.
+    pub fn set_pasid_table(&self, table: &ContextTable) -> Result<()> {
+        const TERMINATE: u8 = 0;
+        let (version, format) = (PASID_TABLE_CFG_VERSION_1, IOMMU_PASID_FORMAT_SMMUV3);
+        let (base_ptr, pasid_bits) = (table.start(), table.log2_count() as u8);
+        let config = IOMMU_PASID_CONFIG_TRANSLATE;
+        let vendor_data = iommu_pasid_smmuv3 {
+            version: PASID_TABLE_SMMUV3_CFG_VERSION_1,
+            s1dss: TERMINATE,
+            ..Default::default()
         };
-        let version = IOMMU_CACHE_INVALIDATE_INFO_VERSION_1;
-        let operation = VFIO_IOMMU_NESTING_OP_CACHE_INVLD;
+        let (call, flags) = (VFIO_IOMMU_SET_PASID_TABLE, VFIO_PASID_TABLE_FLAG_SET);
         let told = match self.layout {
-            Layout::V5_10 => {
-                let argsz = size_of::<v5_10::iommu_cache_invalidate_info>() as u32;
-                let padding = Default::default();
-                let info = v5_10::iommu_cache_invalidate_info {
-                    argsz,
+            Layout::V5_10 => self.send(
+                call,
+                flags,
+                &v5_10::iommu_pasid_table_config {
+                    argsz: size_of::<v5_10::iommu_pasid_table_config>() as u32,
                     version,
-                    cache,
-                    granularity,
-                    padding,
-                    granu,
-                };
-                self.operate(operation, &info)
-            }
+                    base_ptr,
+                    format,
+                    pasid_bits,
+                    config,
+                    vendor_data,
+                    ..Default::default()
+                },
+            ),
+            Layout::V5_5 | Layout::Patches => self.send(
+                call,
+                flags,
+                &v5_5::iommu_pasid_table_config {
+                    version,
+                    base_ptr,
+                    format,
+                    pasid_bits,
+                    config,
+                    smmuv3: vendor_data,
+                    ..Default::default()
+                },
+            ),
+        };
+        told.map_err(named("VFIO_IOMMU_SET_PASID_TABLE(SET)"))
+    }
+
+    /// Takes it away: accesses without a PASID reach guest-physical addresses, others nothing.
+    pub fn unset_pasid_table(&self) -> Result<()> {
+        let told = self.send(VFIO_IOMMU_SET_PASID_TABLE, VFIO_PASID_TABLE_FLAG_UNSET, &[0_u8; 0]);
+        told.map_err(named("VFIO_IOMMU_SET_PASID_TABLE(UNSET)"))
+    }
+
+    /// Tells an SMMU that a guest changed the table of an ASID.
+    pub fn forget_asid(&self, asid: u32, what: Reach) -> Result<()> {
+        self.forget(&invalidation(IOMMU_CACHE_INV_TYPE_IOTLB, Some((Tag::Asid(asid), what))))
+    }
+
+    /// Tells an SMMU that a guest changed the context descriptor of a PASID.
+    pub fn forget_context(&self, pasid: u32) -> Result<()> {
+        let cache = IOMMU_CACHE_INV_TYPE_PASID;
+        self.forget(&invalidation(cache, Some((Tag::Pasid(pasid), Reach::Pasid))))
+    }
+
+    /// Tells an SMMU that a guest may have changed anything in its tables and context descriptors.
+    pub fn forget_all(&self) -> Result<()> {
+        self.forget(&invalidation(IOMMU_CACHE_INV_TYPE_IOTLB | IOMMU_CACHE_INV_TYPE_PASID, None))
+    }
+
+    fn forget(&self, info: &v5_10::iommu_cache_invalidate_info) -> Result<()> {
+        let told = self.send_invalidation(VFIO_IOMMU_CACHE_INVALIDATE, 0, info);
+        told.map_err(named("VFIO_IOMMU_CACHE_INVALIDATE"))
+    }
+
+    fn send_invalidation(
+        &self,
+        call: u32,
+        flags: u32,
+        info: &v5_10::iommu_cache_invalidate_info,
+    ) -> std::io::Result<()> {
+        match self.layout {
+            Layout::V5_10 => self.send(call, flags, info),
             Layout::V5_5 | Layout::Patches => {
-                let padding = Default::default();
+                let v5_10::iommu_cache_invalidate_info { version, cache, granularity, .. } = *info;
+                let (padding, granu) = (Default::default(), info.granu);
                 let info = v5_5::iommu_cache_invalidate_info {
                     version,
                     cache,
@@ -245,13 +317,23 @@ impl Container {
                     padding,
                     granu,
                 };
-                self.operate(operation, &info)
+                self.send(call, flags, &info)
             }
-        };
-        told.map_err(named("VFIO_IOMMU_NESTING_OP(CACHE_INVLD)"))
+        }
     }
 
     fn operate<T: IntoBytes + Immutable>(&self, flags: u32, data: &T) -> std::io::Result<()> {
+        self.send(VFIO_IOMMU_NESTING_OP, flags, data)
+    }
+
+    /// A call whose argument is a size, flags, and then data.
+    fn send<T: IntoBytes + Immutable>(
+        &self,
+        call: u32,
+        flags: u32,
+        data: &T,
+    ) -> std::io::Result<()> {
+        // all have the same head
         const HEAD: usize = size_of::<vfio_iommu_type1_nesting_op>();
         const MOST: usize = HEAD + size_of::<v5_10::iommu_gpasid_bind_data>();
         const { assert!(HEAD + size_of::<T>() <= MOST, "larger than any data") };
@@ -259,13 +341,27 @@ impl Container {
         let mut bytes = [0_u8; MOST];
         bytes[..HEAD].copy_from_slice(vfio_iommu_type1_nesting_op { argsz, flags }.as_bytes());
         bytes[HEAD..argsz as usize].copy_from_slice(data.as_bytes());
-        self.file.ioctl(VFIO_IOMMU_NESTING_OP, &mut bytes).map(drop)
+        self.call(call, &mut bytes).map(drop)
+    }
+
+    /// Any call, with an argument as it is. Errors are those of the call.
+    pub fn call<T: FromBytes + IntoBytes>(
+        &self,
+        number: u32,
+        argument: &mut T,
+    ) -> std::io::Result<i32> {
+        self.file.ioctl(number, argument)
     }
 
     /// The device.
     pub fn device(&self) -> Result<Device> {
+        self.member(self.address)
+    }
+
+    /// Any device of the group.
+    pub fn member(&self, address: Bdf) -> Result<Device> {
         let mut name = [0_u8; 16];
-        let address = self.address.to_string();
+        let address = address.to_string();
         name[..address.len()].copy_from_slice(address.as_bytes());
         let given = self.group.ioctl(VFIO_GROUP_GET_DEVICE_FD, &mut name);
         let number = given.map_err(named("VFIO_GROUP_GET_DEVICE_FD"))?;
@@ -307,7 +403,8 @@ impl Device {
         Ok((region, of_type.map(|(found, _)| found)))
     }
 
-    /// The regions by which its faults come; none where it cannot ask for pages, or the kernel tells nobody.
+    /// The regions by which its faults come. Behind an SMMU any device has them; on VT-d none that cannot ask for
+    /// pages.
     pub fn faults(&self) -> Result<Option<Faults>> {
         let argsz = size_of::<vfio_device_info>() as u32;
         let mut info = vfio_device_info { argsz, ..Default::default() };
@@ -328,6 +425,50 @@ impl Device {
         let both = faults.zip(responses);
         Ok(both.map(|(faults, responses)| Faults { faults, responses, layout: self.layout }))
     }
+}
+
+/// What an address space is told apart by.
+#[derive(Clone, Copy, Debug)]
+enum Tag {
+    Pasid(u32),
+    Asid(u32),
+}
+
+/// An invalidation, of an address space or of all.
+fn invalidation(cache: u8, of: Option<(Tag, Reach)>) -> v5_10::iommu_cache_invalidate_info {
+    let mut granu = [0; 5];
+    let granularity = match of {
+        None => IOMMU_INV_GRANU_DOMAIN,
+        Some((tag, Reach::Pasid)) => {
+            let (flags, pasid, archid) = match tag {
+                Tag::Pasid(pasid) => (IOMMU_INV_PASID_FLAGS_PASID, pasid.into(), 0),
+                Tag::Asid(asid) => (IOMMU_INV_PASID_FLAGS_ARCHID, 0, asid),
+            };
+            let info = iommu_inv_pasid_info { flags, archid, pasid };
+            granu.as_mut_bytes()[..size_of_val(&info)].copy_from_slice(info.as_bytes());
+            IOMMU_INV_GRANU_PASID
+        }
+        Some((tag, Reach::Pages { address, count })) => {
+            let (flags, pasid, archid) = match tag {
+                Tag::Pasid(pasid) => (IOMMU_INV_ADDR_FLAGS_PASID, pasid.into(), 0),
+                Tag::Asid(asid) => (IOMMU_INV_ADDR_FLAGS_ARCHID, 0, asid),
+            };
+            let (granule_size, nb_granules) = (PAGE, count);
+            let info = iommu_inv_addr_info {
+                flags,
+                archid,
+                pasid,
+                addr: address,
+                granule_size,
+                nb_granules,
+            };
+            granu.as_mut_bytes().copy_from_slice(info.as_bytes());
+            IOMMU_INV_GRANU_ADDR
+        }
+    };
+    let argsz = size_of::<v5_10::iommu_cache_invalidate_info>() as u32;
+    let (version, padding) = (IOMMU_CACHE_INVALIDATE_INFO_VERSION_1, Default::default());
+    v5_10::iommu_cache_invalidate_info { argsz, version, cache, granularity, padding, granu }
 }
 
 /// The bytes from a capability with an ID on, in a chain of them.

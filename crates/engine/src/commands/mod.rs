@@ -114,10 +114,10 @@ pub const Y2020_STATUS: &[(&str, &str, &str, Status)] = &[
     ("VFIO_IOMMU_GET_INFO",         "VT-d",   "What the IOMMU can do with a guest's tables", Status::Works),
     ("VFIO_IOMMU_PASID_REQUEST",    "VT-d",   "Take PASIDs of the host, and give them back", Status::Works),
     ("VFIO_IOMMU_NESTING_OP",       "VT-d",   "Bind and unbind a guest's page table, invalidate", Status::Partly("no memory types")),
-    ("DMA_FAULT",                   "VT-d",   "The region by which page requests come, and its interrupt", Status::Works),
-    ("DMA_FAULT_RESPONSE",          "VT-d",   "The region by which they are answered", Status::Works),
-    ("VFIO_IOMMU_SET_PASID_TABLE",  "SMMUv3", "Bind a guest's table of PASIDs", Status::Not),
-    ("VFIO_IOMMU_CACHE_INVALIDATE", "SMMUv3", "Invalidate", Status::Not),
+    ("DMA_FAULT",                   "all",    "The region by which faults come, and its interrupt", Status::Works),
+    ("DMA_FAULT_RESPONSE",          "all",    "The region by which page requests and stalls are answered", Status::Works),
+    ("VFIO_IOMMU_SET_PASID_TABLE",  "SMMUv3", "Bind and unbind a guest's table of PASIDs", Status::Works),
+    ("VFIO_IOMMU_CACHE_INVALIDATE", "SMMUv3", "Invalidate translations and context descriptors", Status::Works),
     ("VFIO_IOMMU_SET_MSI_BINDING",  "SMMUv3", "Where a guest has the doorbell of messages", Status::Not),
 ];
 

@@ -1,11 +1,9 @@
 //! `IOMMU_VIOMMU_ALLOC`, `IOMMU_VDEVICE_ALLOC`, `IOMMU_HW_QUEUE_ALLOC`
 //! (`drivers/iommu/iommufd/viommu.c`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mem::PAGE_SIZE;
-use profile::Quirk;
 use uapi::iommufd::{
     IOMMU_HW_QUEUE_TYPE_DEFAULT, IOMMU_VIOMMU_TYPE_DEFAULT, iommu_hw_queue_alloc,
     iommu_vdevice_alloc, iommu_viommu_alloc,
@@ -15,14 +13,13 @@ use super::general::unused;
 use crate::Refusal;
 use crate::access::Access;
 use crate::call::{Answer, Call, Handler, device_id};
-use crate::device::Device;
 use crate::hwpt::PagingHwpt;
 use crate::ioas::Ioas;
 use crate::ioas::map::last_byte;
 use crate::objects::ObjectId;
 use crate::state::State;
 use crate::task::{Source, Task, UserData};
-use crate::viommu::{HwQueue, Vdevice, Viommu};
+use crate::viommu::{HwQueue, Viommu};
 
 pub(crate) struct ViommuAlloc;
 
@@ -32,50 +29,14 @@ impl Handler for ViommuAlloc {
     fn run(call: &mut Call<'_, iommu_viommu_alloc>) -> Result<(), Refusal> {
         let cmd = call.cmd;
         unused("flags", cmd.flags.into())?;
-        let unsupported = Refusal::Unsupported { field: "type", value: cmd.r#type.into() };
         if cmd.r#type == IOMMU_VIOMMU_TYPE_DEFAULT {
-            return Err(unsupported);
+            return Err(Refusal::Unsupported { field: "type", value: cmd.r#type.into() });
         }
-        let context = call.context;
-        let mut state = context.state.lock();
+        let mut state = call.context.state.lock();
         let device = device_id(&state, cmd.dev_id)?;
-        let hw = Arc::clone(&state.objects.at::<Device>(device).hw);
-        if !hw.has_viommus() {
-            return Err(unsupported);
-        }
-        let known = hw.check_viommu(cmd.r#type);
-        if call.task.has(Quirk::ViommuTypeFirst) {
-            known.clone()?;
-        }
-        let parent = state.objects.get::<PagingHwpt>(cmd.hwpt_id)?;
-        let table = parent.table;
-        if !parent.nest_parent {
-            let (value, rule) = (cmd.hwpt_id.into(), "no nesting parent");
-            return Err(Refusal::Invalid { field: "hwpt_id", value, rule });
-        }
-        known?;
-        call.task.allocate()?;
-        let parent = ObjectId(cmd.hwpt_id);
-        let State { objects, regions, .. } = &mut *state;
-        let id = objects.reserve();
         let source = Source::Caller(cmd.data_uptr);
         let data = UserData { kind: cmd.r#type, source, len: cmd.data_len };
-        let data = (data.len != 0).then_some(data);
-        let made = hw.init_viommu(&mut call.task, table, data, regions);
-        let made = made.inspect_err(|_| _ = objects.take(id))?;
-        objects.hold(parent);
-        objects.fill(
-            id,
-            Viommu {
-                events: Arc::default(),
-                hw,
-                parent,
-                vdevs: BTreeMap::new(),
-                veventqs: Vec::new(),
-                queues: BTreeMap::new(),
-                region: made.region,
-            },
-        );
+        let id = state.viommu_alloc(&mut call.task, device, cmd.hwpt_id, data)?;
         call.publish_on_success(id);
         call.cmd.out_viommu_id = id.0;
         call.answer = Answer::Whole;
@@ -91,28 +52,10 @@ impl Handler for VdeviceAlloc {
     fn run(call: &mut Call<'_, iommu_vdevice_alloc>) -> Result<(), Refusal> {
         let cmd = call.cmd;
         let mut state = call.context.state.lock();
-        let hw = Arc::clone(&state.objects.get::<Viommu>(cmd.viommu_id)?.hw);
+        state.objects.get::<Viommu>(cmd.viommu_id)?;
         let viommu = ObjectId(cmd.viommu_id);
         let device = device_id(&state, cmd.dev_id)?;
-        let it = state.objects.at::<Device>(device);
-        if !Arc::ptr_eq(&hw, &it.hw) {
-            let rule = "the device is behind another IOMMU than the vIOMMU";
-            return Err(Refusal::Invalid { field: "dev_id", value: cmd.dev_id.into(), rule });
-        }
-        if it.vdevice.is_some() {
-            return Err(Refusal::Exists { what: "vDEVICE of device", value: cmd.dev_id.into() });
-        }
-        call.task.allocate()?;
-        if state.objects.at::<Viommu>(viommu).vdevs.contains_key(&cmd.virt_id) {
-            return Err(Refusal::Exists { what: "vDEVICE with virt_id", value: cmd.virt_id });
-        }
-        let handle = state.objects.handle(device);
-        let id = state.objects.add(Vdevice { viommu, device: handle, virt_id: cmd.virt_id });
-        state.objects.hold(viommu);
-        if call.task.has(Quirk::VdeviceFollowsDevice) {
-            state.objects.at_mut::<Device>(device).vdevice = Some(id);
-        }
-        state.objects.at_mut::<Viommu>(viommu).vdevs.insert(cmd.virt_id, id);
+        let id = state.vdevice_alloc(&mut call.task, viommu, device, cmd.virt_id)?;
         call.publish_on_success(id);
         call.cmd.out_vdevice_id = id.0;
         call.answer = Answer::Whole;

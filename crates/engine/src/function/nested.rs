@@ -47,7 +47,7 @@ impl Function {
         if let Some(nested) = nested {
             self.requester.forget_requests();
             nested.regions.reset();
-            nested.queue.drop_all();
+            nested.queue.drop_device(nested.regions.device());
         }
     }
 

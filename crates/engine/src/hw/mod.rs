@@ -45,6 +45,8 @@ use std::sync::Arc;
 
 use profile::{Kernel, Machine, Quirk, machine};
 use pt::Translation;
+use uapi::y2020::fault::iommu_fault_unrecoverable;
+use uapi::y2020::v5_10::{iommu_cache_invalidate_info, iommu_pasid_table_config};
 
 use attach::reaches_driver;
 pub(crate) use attach::{Attach, Replaced};
@@ -200,6 +202,32 @@ pub(crate) trait Hardware: fmt::Debug + Send + Sync {
     /// An event as a guest gets it, which knows the device by this ID.
     fn event_for_guest(&self, event: [u64; 4], _virt_id: u64) -> Vec<u8> {
         event.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// A guest's PASID table under the API of 2020 (`attach_pasid_table` of its `iommu_ops`), for devices that
+    /// are attached together: data of a nested hwpt on a vIOMMU.
+    fn pasid_table(
+        &self,
+        _config: &iommu_pasid_table_config,
+        _devices: &[&DeviceState],
+    ) -> Result<UserData, Refusal> {
+        Err(Refusal::NoDevice { what: "the IOMMU's driver takes no PASID tables" })
+    }
+
+    /// An invalidation under the API of 2020 (`cache_invalidate`): requests of a vIOMMU that knows its devices
+    /// by these IDs.
+    fn guest_invalidation(
+        &self,
+        _info: &iommu_cache_invalidate_info,
+        _virt_ids: &[u64],
+    ) -> Result<Vec<Requests>, Refusal> {
+        Err(Refusal::NoDevice { what: "the IOMMU's driver invalidates nothing for guests" })
+    }
+
+    /// An event of [`Hardware::event_for_guest`] as the API of 2020 tells of it, and the ID of the device; none
+    /// where it does not.
+    fn fault_of_event(&self, _event: &[u8]) -> Option<(u64, iommu_fault_unrecoverable)> {
+        None
     }
 
     fn has_queue(&self, _kind: u32) -> bool {

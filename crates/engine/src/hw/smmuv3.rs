@@ -14,6 +14,7 @@ mod commands;
 mod dma;
 pub(super) mod lookup;
 mod unit;
+mod y2020;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use uapi::iommufd::{
     IOMMU_VIOMMU_TYPE_ARM_SMMUV3, iommu_hw_info_arm_smmuv3, iommu_hwpt_arm_smmuv3,
     iommu_viommu_arm_smmuv3_invalidate,
 };
+use uapi::y2020::fault::iommu_fault_unrecoverable;
+use uapi::y2020::v5_10::{iommu_cache_invalidate_info, iommu_pasid_table_config};
 use zerocopy::IntoBytes;
 
 use super::identifiers::Pool;
@@ -45,7 +48,7 @@ use crate::Refusal;
 use crate::device::NO_PASID;
 use crate::dma::{PageRequest, Programmed};
 use crate::tables::{Direct, Reach};
-use crate::task::{Task, UserData};
+use crate::task::{Source, Task, UserData};
 use crate::viommu::Regions;
 
 /// Where interrupt messages are mapped (`MSI_IOVA_BASE`).
@@ -382,6 +385,37 @@ impl Hardware for Smmuv3 {
     fn event_for_guest(&self, mut event: [u64; 4], virt_id: u64) -> Vec<u8> {
         event[0] = event[0] & u64::from(u32::MAX) | virt_id << 32;
         event.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn pasid_table(
+        &self,
+        config: &iommu_pasid_table_config,
+        devices: &[&DeviceState],
+    ) -> Result<UserData, Refusal> {
+        let entry = iommu_hwpt_arm_smmuv3 { ste: self.entry(config, devices)? };
+        let len = size_of_val(&entry) as u32;
+        Ok(UserData { kind: IOMMU_HWPT_DATA_ARM_SMMUV3, source: Source::engine(&entry), len })
+    }
+
+    fn guest_invalidation(
+        &self,
+        info: &iommu_cache_invalidate_info,
+        virt_ids: &[u64],
+    ) -> Result<Vec<Requests>, Refusal> {
+        let commands = self.commands(info, virt_ids)?.into_iter();
+        let requests = commands.map(|cmd| iommu_viommu_arm_smmuv3_invalidate { cmd });
+        Ok(requests
+            .map(|request| Requests {
+                kind: IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+                source: Source::engine(&request),
+                entry_len: size_of_val(&request) as u32,
+                count: 1,
+            })
+            .collect())
+    }
+
+    fn fault_of_event(&self, event: &[u8]) -> Option<(u64, iommu_fault_unrecoverable)> {
+        y2020::fault_of(event)
     }
 
     fn has_viommus(&self) -> bool {

@@ -40,7 +40,7 @@ use crate::pages::{AccountMode, Pages};
 use crate::state::PtMode;
 use crate::task::Task;
 use crate::vfio::mmio;
-use crate::y2020::Nesting;
+use crate::y2020::Nested;
 use crate::{Engine, Refusal};
 
 /// How many mappings a container may have (`dma_entry_limit`).
@@ -55,7 +55,7 @@ pub(super) struct Type1 {
     version2: bool,
     nesting: bool,
     /// What it has for guests' page tables, under the API of 2020.
-    nested: Option<Nesting>,
+    nested: Option<Nested>,
     /// Nobody else's: its objects are one IOAS, and the devices of the groups.
     context: Arc<Context>,
     ioas: ObjectId,
@@ -151,16 +151,11 @@ impl Type1 {
             let device = self.context.state.lock().add_device(function);
             devices.push(device);
             let table = match has_nested {
-                true => self.parent_for(task, &engine, function, device)?,
+                true => self.nest(task, &engine, function, device)?,
                 false => self.ioas,
             };
             let mut state = self.context.state.lock();
-            state.change_pt(task, device, NO_PASID, table.0, PtMode::Attach)?;
-            drop(state);
-            match &mut self.nested {
-                Some(nested) => nested.add(&self.context, function, device),
-                None => Ok(()),
-            }
+            state.change_pt(task, device, NO_PASID, table.0, PtMode::Attach).map(drop)
         });
         if let Err(refusal) = attached {
             self.give_back(&devices);

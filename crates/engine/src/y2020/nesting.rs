@@ -13,7 +13,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use mem::{MmId, PAGE_SIZE};
-use profile::machine::{Hardware as Unit, IntelVtd};
+use profile::machine::IntelVtd;
 use profile::registers::vtd::NEST;
 use profile::y2020::{Argument, Kind, argument, check};
 use uapi::iommufd::*;
@@ -24,6 +24,7 @@ use uapi::y2020::transport::*;
 use uapi::y2020::v5_10::{iommu_cache_invalidate_info, iommu_gpasid_bind_data};
 
 use super::pasids::{Bound, PASIDS};
+use super::regions::Asking;
 use super::{FaultRegions, info};
 use crate::commands::hwpt::invalidate;
 use crate::context::Context;
@@ -116,21 +117,13 @@ impl Nesting {
         Ok(Self { layout, context, process, info, parent, devices, bound })
     }
 
-    /// The unit of a function, if it is one of those that nest in this way.
-    pub fn unit<'e>(engine: &'e Engine, function: &Function) -> Option<&'e IntelVtd> {
-        match &engine.machine.iommus[function.facts.iommu?].hardware {
-            Unit::IntelVtd(unit) => Some(unit),
-            _ => None,
-        }
-    }
-
     /// What the devices are attached to.
     pub fn parent(&self) -> ObjectId {
         self.parent
     }
 
-    /// A device of the group, which is attached to the parent. It has regions of faults from now on, if it
-    /// can ask for pages.
+    /// A device of the group, which is to be attached to the parent. It has regions of faults from now on, if
+    /// it can ask for pages.
     pub fn add(
         &mut self,
         context: &Context,
@@ -141,7 +134,8 @@ impl Nesting {
         context.state.lock().objects.at_mut::<Device>(device).group = None;
         let mut faults = None;
         if can_ask_for_pages(context, device) {
-            let regions = FaultRegions::new(self.layout, &function.interrupts)?;
+            let regions =
+                FaultRegions::new(self.layout, device, Asking::PageRequest, &function.interrupts)?;
             let queue = FaultQueue::with_reader(context.engine.kernel, Arc::clone(&regions) as _);
             let queue = Arc::new(queue);
             let mut state = context.state.lock();

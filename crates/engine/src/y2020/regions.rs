@@ -6,6 +6,8 @@
 //! | `DMA_FAULT` | moves the tail | puts faults in at the head, and raises an interrupt |
 //! | `DMA_FAULT_RESPONSE` | puts answers in, then moves the head | takes them up to the head, and moves the tail |
 //!
+//! Faults are page requests and, on an SMMU, stalls and what nobody can repair.
+//!
 //! The first page of each is a header, of which the program writes the first word; the rest is the ring. An
 //! answer may also be put in by `pwrite(2)`, which v13 refuses, so that a program can do without mapping.
 
@@ -25,6 +27,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::dma::Answer;
 use crate::events::{FaultQueue, Reader};
+use crate::objects::ObjectId;
 use crate::{Interrupts, Refusal};
 
 /// Entries of each ring (`DMA_FAULT_RING_LENGTH`). One of them is always free.
@@ -32,6 +35,15 @@ const ENTRIES: u32 = 512;
 
 /// Where the ring begins.
 const RING: u64 = PAGE_SIZE;
+
+/// How a device asks for a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// By a page request (PRI), which is answered with its PASID.
+    PageRequest,
+    /// By an access that stalls. It is answered by its tag alone, and with no failure beside an abort.
+    Stall,
+}
 
 /// A region of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +56,9 @@ pub(crate) enum RegionKind {
 #[derive(Debug)]
 pub(crate) struct FaultRegions {
     layout: Layout,
+    /// Its ID in its context, by which requests name it.
+    device: ObjectId,
+    asking: Asking,
     faults: Ring,
     responses: Ring,
     interrupts: Interrupts,
@@ -98,17 +113,29 @@ impl Ring {
 }
 
 impl FaultRegions {
-    pub fn new(layout: Layout, interrupts: &Interrupts) -> Result<Arc<Self>, Refusal> {
+    pub fn new(
+        layout: Layout,
+        device: ObjectId,
+        asking: Asking,
+        interrupts: &Interrupts,
+    ) -> Result<Arc<Self>, Refusal> {
         let response = match layout {
             Layout::V5_10 => size_of::<v5_10::iommu_page_response>(),
             Layout::V5_5 | Layout::Patches => size_of::<v5_5::iommu_page_response>(),
         };
         Ok(Arc::new(Self {
             layout,
+            device,
+            asking,
             faults: Ring::new("softiommu:faults", size_of::<iommu_fault>())?,
             responses: Ring::new("softiommu:responses", response)?,
             interrupts: interrupts.clone(),
         }))
+    }
+
+    /// The device's ID in its context.
+    pub fn device(&self) -> ObjectId {
+        self.device
     }
 
     fn ring(&self, kind: RegionKind) -> &Ring {
@@ -235,22 +262,26 @@ impl FaultRegions {
         }
         let argument = check(Kind::Response, self.layout, bytes.len() as u32, &bytes)?;
         let Argument::Response(response) = argument else { return Ok(()) };
-        let answer = match response.code {
-            IOMMU_PAGE_RESP_SUCCESS => Answer::Success,
-            IOMMU_PAGE_RESP_INVALID => Answer::Invalid,
-            IOMMU_PAGE_RESP_FAILURE => Answer::Failure,
-            value => {
+        let answer = match (response.code, self.asking) {
+            (IOMMU_PAGE_RESP_SUCCESS, _) => Answer::Success,
+            (IOMMU_PAGE_RESP_INVALID, _) => Answer::Invalid,
+            (IOMMU_PAGE_RESP_FAILURE, Asking::PageRequest) => Answer::Failure,
+            // arm_smmu_page_response
+            (IOMMU_PAGE_RESP_FAILURE, Asking::Stall) => Answer::Invalid,
+            (value, _) => {
                 let (first, last) = (IOMMU_PAGE_RESP_SUCCESS, IOMMU_PAGE_RESP_FAILURE);
                 let unknown = BadArgument::UnknownNumber { field: "code", value, first, last };
                 return Err(unknown.into());
             }
         };
-        // before 5.9 the PASID was compared whatever the flag says
-        let has_pasid =
-            response.flags & IOMMU_PAGE_RESP_PASID_VALID != 0 || self.layout != Layout::V5_10;
+        // before 5.9 the PASID was compared whatever the flag and the request say
+        let is_old = self.layout != Layout::V5_10;
+        let has_pasid = response.flags & IOMMU_PAGE_RESP_PASID_VALID != 0 || is_old;
         let is_meant = |fault: &iommu_hwpt_pgfault| {
-            let needs_pasid = fault.flags & IOMMU_PGFAULT_FLAGS_PASID_VALID != 0;
-            fault.grpid == response.grpid
+            let needs_pasid = fault.flags & IOMMU_PGFAULT_FLAGS_PASID_VALID != 0
+                && (self.asking == Asking::PageRequest || is_old);
+            fault.dev_id == self.device.0
+                && fault.grpid == response.grpid
                 && (!needs_pasid || has_pasid && fault.pasid == response.pasid)
         };
         match queue.answer(is_meant, answer) {
@@ -267,7 +298,8 @@ impl FaultRegions {
         let has_pasid = fault.flags & IOMMU_PGFAULT_FLAGS_PASID_VALID != 0;
         let is_last = fault.flags & IOMMU_PGFAULT_FLAGS_LAST_PAGE != 0;
         // new in 5.9
-        let needs_pasid = has_pasid && self.layout == Layout::V5_10;
+        let can_need = self.asking == Asking::PageRequest && self.layout == Layout::V5_10;
+        let needs_pasid = has_pasid && can_need;
         let flags = [
             (IOMMU_FAULT_PAGE_REQUEST_PASID_VALID, has_pasid),
             (IOMMU_FAULT_PAGE_REQUEST_LAST_PAGE, is_last),
@@ -282,24 +314,22 @@ impl FaultRegions {
             private_data: [0; 2],
         })
     }
-}
 
-/// `vfio_pci_iommu_dev_fault_handler`: where the ring is full, the device is answered at once.
-impl Reader for FaultRegions {
-    fn take(&self, faults: &[iommu_hwpt_pgfault]) -> bool {
+    /// Tells of a fault that nobody can repair; lost where the ring is full.
+    pub fn tell(&self, fault: iommu_fault_unrecoverable) {
+        self.put(&[iommu_fault::unrecoverable(fault)]);
+    }
+
+    /// `vfio_pci_iommu_dev_fault_handler`; false where the ring has no room for all.
+    fn put(&self, records: &[iommu_fault]) -> bool {
         let mut state = self.faults.state.lock();
         let free = (state.programs + ENTRIES - state.kernels - 1) % ENTRIES;
-        if faults.len() > free as usize {
+        if records.len() > free as usize {
             return false;
         }
-        for fault in faults {
-            let record = self.fault(fault);
-            if self
-                .faults
-                .memory
-                .write(self.faults.place(state.kernels), record.as_bytes())
-                .is_err()
-            {
+        for record in records {
+            let at = self.faults.place(state.kernels);
+            if self.faults.memory.write(at, record.as_bytes()).is_err() {
                 return false;
             }
             state.kernels = (state.kernels + 1) % ENTRIES;
@@ -308,5 +338,13 @@ impl Reader for FaultRegions {
         drop(state);
         self.interrupts.change(|irqs| irqs.fault.clone());
         true
+    }
+}
+
+/// Where the ring is full, the device is answered at once.
+impl Reader for FaultRegions {
+    fn take(&self, faults: &[iommu_hwpt_pgfault]) -> bool {
+        let records: Vec<_> = faults.iter().map(|fault| self.fault(fault)).collect();
+        self.put(&records)
     }
 }

@@ -7,12 +7,14 @@
 //! | [`container`] | `/dev/vfio/vfio` and its drivers (`drivers/vfio/container.c`) |
 //! | [`mappings`], [`told`] | type1: what is mapped; what it tells (`drivers/vfio/vfio_iommu_type1.c`) |
 //! | [`registers`] | mapping the registers of a device |
+//! | [`posted`] | which of the calls of 2020 a container takes |
 //! | this one | a program with the group of its device open, and a container |
 
 mod any_order;
 mod container;
 mod group;
 mod mappings;
+mod posted;
 mod registers;
 mod told;
 

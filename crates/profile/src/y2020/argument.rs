@@ -21,7 +21,7 @@ use uapi::y2020::bind::{
     IOMMU_GPASID_BIND_VERSION_1, IOMMU_PASID_CONFIG_ABORT, IOMMU_PASID_CONFIG_TRANSLATE,
     IOMMU_PASID_FORMAT_INTEL_VTD, IOMMU_PASID_FORMAT_LAST, IOMMU_PASID_FORMAT_SMMUV3,
     IOMMU_SVA_GPASID_VAL, IOMMU_SVA_VTD_GPASID_LAST, PASID_TABLE_CFG_VERSION_1,
-    iommu_gpasid_bind_data_vtd,
+    PASID_TABLE_SMMUV3_CFG_VERSION_1, iommu_gpasid_bind_data_vtd, iommu_pasid_smmuv3,
 };
 use uapi::y2020::cache::{
     COMBINATIONS, IOMMU_CACHE_INV_TYPE_NR, IOMMU_CACHE_INVALIDATE_INFO_VERSION_1,
@@ -180,6 +180,14 @@ pub fn vtd(layout: Layout, bind: &iommu_gpasid_bind_data) -> Result<iommu_gpasid
         bits("vendor.vtd.flags", bind.vendor.flags, IOMMU_SVA_VTD_GPASID_LAST - 1)?;
     }
     Ok(bind.vendor)
+}
+
+/// The part of a PASID table that is for an SMMUv3, as its driver checks it (`arm_smmu_attach_pasid_table` of
+/// Eric Auger's v15).
+pub fn smmuv3(table: &iommu_pasid_table_config) -> Result<iommu_pasid_smmuv3> {
+    number("format", table.format, IOMMU_PASID_FORMAT_SMMUV3, IOMMU_PASID_FORMAT_SMMUV3)?;
+    only_version(table.vendor_data.version, PASID_TABLE_SMMUV3_CFG_VERSION_1)?;
+    Ok(table.vendor_data)
 }
 
 /// The patches: the version gives the size. The posted callers never compared that with what the program had;

@@ -75,9 +75,9 @@ pub const PASID_TABLE_SMMUV3_CFG_VERSION_1: u32 = 1;
 /// | field | direction | the kernel says |
 /// |---|---|---|
 /// | `version` | in | `PASID_TABLE_SMMUV3_CFG_VERSION_1` |
-/// | `s1fmt` | in | one descriptor, a table of them, or a table of two levels |
-/// | `s1dss` | in | what becomes of an access without a PASID |
-/// | `padding` | in | 0 |
+/// | `s1fmt` | in | a table (0), or one of two levels, the last of 4 KiB (1) or 64 KiB (2); not looked at for one descriptor |
+/// | `s1dss` | in | an access without a PASID is refused (0), bypasses (1), or uses descriptor 0 (2); likewise |
+/// | `padding` | - | not looked at |
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

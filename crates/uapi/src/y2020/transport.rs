@@ -17,7 +17,8 @@
 //! | [`VFIO_IOMMU_CACHE_INVALIDATE`] | [`vfio_iommu_type1_cache_invalidate`] | 0 |
 //!
 //! The first two calls are the first post's, for VT-d; the last two are the second's, for SMMUv3. Each post
-//! took the next free numbers, so they have the same.
+//! took the next free numbers, so they have the same: on a kernel with both, the IOMMU of a container's group tells
+//! which is meant.
 
 #![allow(non_camel_case_types)] // the header's spelling
 #![expect(missing_docs, reason = "fields are described in the table of their struct")]
@@ -112,7 +113,7 @@ pub const VFIO_IOMMU_NESTING_OP_CACHE_INVLD: u32 = 2;
 /// | field | direction | the kernel says |
 /// |---|---|---|
 /// | `argsz` | in | `EINVAL` below 8; the table has a size of its own |
-/// | `flags` | in | `EINVAL` on another than exactly one of `VFIO_PASID_TABLE_FLAG_*` |
+/// | `flags` | in | `EINVAL` on another than exactly one of `VFIO_PASID_TABLE_FLAG_*`; with `UNSET` nothing follows |
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -122,9 +123,9 @@ pub struct vfio_iommu_type1_set_pasid_table {
     pub flags: u32,
 }
 
-/// PASID table flag: bind it.
+/// PASID table flag: bind it. `EINVAL` while one is bound that translates.
 pub const VFIO_PASID_TABLE_FLAG_SET: u32 = 1 << 0;
-/// PASID table flag: unbind what is bound.
+/// PASID table flag: unbind what is bound, if there is any.
 pub const VFIO_PASID_TABLE_FLAG_UNSET: u32 = 1 << 1;
 
 /// Argument of `VFIO_IOMMU_CACHE_INVALIDATE`. An `iommu_cache_invalidate_info` follows.
@@ -135,6 +136,7 @@ pub const VFIO_PASID_TABLE_FLAG_UNSET: u32 = 1 << 1;
 /// |---|---|---|
 /// | `argsz` | in | `EINVAL` below 8; the invalidation has a size of its own |
 /// | `flags` | in | `EINVAL` unless 0 |
+/// | what follows | in | `ENOENT` on TLBs of devices, and on translations by PASID: an SMMU's tag is `archid`, the ASID |
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

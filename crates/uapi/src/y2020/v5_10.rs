@@ -127,7 +127,7 @@ pub struct iommu_gpasid_bind_data {
 /// | `version` | in | `EINVAL` on another than `PASID_TABLE_CFG_VERSION_1` |
 /// | `base_ptr` | in | guest physical address of the table |
 /// | `format` | in | `IOMMU_PASID_FORMAT_SMMUV3` |
-/// | `pasid_bits` | in | bits of PASID in the table |
+/// | `pasid_bits` | in | bits of PASID in the table; up to v13 `EINVAL` beyond those of the device, in v15 unless 0 |
 /// | `config` | in | `EINVAL` when it is no `IOMMU_PASID_CONFIG_*` |
 /// | `padding` | - | not looked at |
 /// | `vendor_data` | in with format SMMUv3 | |

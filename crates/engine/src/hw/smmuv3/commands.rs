@@ -12,13 +12,13 @@ use crate::Refusal;
 use crate::dma::{Caches, Requester, Tag};
 use crate::hw::{ApplyToDevice, Users};
 
-const CMDQ_OP_CFGI_CD: u64 = 0x05;
-const CMDQ_OP_CFGI_CD_ALL: u64 = 0x06;
+pub(super) const CMDQ_OP_CFGI_CD: u64 = 0x05;
+pub(super) const CMDQ_OP_CFGI_CD_ALL: u64 = 0x06;
 const CMDQ_OP_TLBI_NH_ALL: u64 = 0x10;
-const CMDQ_OP_TLBI_NH_ASID: u64 = 0x11;
-const CMDQ_OP_TLBI_NH_VA: u64 = 0x12;
+pub(super) const CMDQ_OP_TLBI_NH_ASID: u64 = 0x11;
+pub(super) const CMDQ_OP_TLBI_NH_VA: u64 = 0x12;
 const CMDQ_OP_TLBI_NH_VAA: u64 = 0x13;
-const CMDQ_OP_TLBI_NSNH_ALL: u64 = 0x30;
+pub(super) const CMDQ_OP_TLBI_NSNH_ALL: u64 = 0x30;
 const CMDQ_OP_ATC_INV: u64 = 0x40;
 
 const OPCODE: u64 = 0xff;
@@ -33,10 +33,10 @@ const NUM: u64 = 0x1f << 12;
 const SCALE: u64 = 0x1f << 20;
 /// Part of `SCALE` where there are 52-bit addresses.
 const SCALE_TOP: u64 = 1 << 25;
-const LEAF: u64 = 1;
+pub(super) const LEAF: u64 = 1;
 const TTL: u64 = 3 << 8;
 const TG: u64 = 3 << 10;
-const ADDRESS: u64 = !0xfff;
+pub(super) const ADDRESS: u64 = !0xfff;
 const SIZE: u64 = 0x3f;
 
 /// A command that was accepted.

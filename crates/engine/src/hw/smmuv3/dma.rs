@@ -32,8 +32,9 @@ fn tg0(granule: Granule) -> u8 {
     }
 }
 
-/// What an event becomes; one that stalls is none, and is told by a page request.
-fn denied(event: Event, delivers_stalls: bool) -> Denied {
+/// What an event becomes; one that stalls is none, and is told by a page request. What could not be fetched
+/// only the API of 2020 tells.
+fn denied(event: Event, delivers_stalls: bool, tells_fetches: bool) -> Denied {
     // one of stage 2 reaches nobody (`arm_smmu_handle_event`), and would wait until the device is detached
     let stalls = event.stalls() && delivers_stalls && !event.second_stage;
     let forwarded = matches!(
@@ -46,7 +47,8 @@ fn denied(event: Event, delivers_stalls: bool) -> Denied {
             | Kind::AddressSize
             | Kind::Access
             | Kind::Permission
-    );
+    ) || tells_fetches
+        && matches!(event.kind, Kind::DescriptorFetch | Kind::WalkAbort);
     let told = event.recorded && forwarded && !event.second_stage && !event.stalls();
     Denied {
         code: event.kind as u32,
@@ -158,7 +160,7 @@ impl Smmuv3 {
     }
 
     fn denied(&self, event: Event) -> Denied {
-        denied(event, self.has(Quirk::SmmuStallsDelivered))
+        denied(event, self.has(Quirk::SmmuStallsDelivered), self.kernel.api_2020().is_some())
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) use context::Context;
 pub(crate) use descriptor::{ContextDescriptor, PagingTables};
 #[cfg(test)]
 pub(crate) use event::Response;
-pub(crate) use event::{Class, Event, Kind};
+pub(crate) use event::{Class, Event, Kind, record};
 pub(crate) use stream::{ContextTable, DefaultSubstream, SecondStage, StreamEntry};
 
 /// `SMMU_IDR0` to `SMMU_IDR5`.

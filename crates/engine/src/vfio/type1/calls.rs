@@ -2,7 +2,10 @@
 
 use profile::Quirk;
 use uapi::vfio::*;
-use uapi::y2020::transport::{VFIO_IOMMU_NESTING_OP, VFIO_IOMMU_PASID_REQUEST};
+use uapi::y2020::transport::{
+    VFIO_IOMMU_CACHE_INVALIDATE, VFIO_IOMMU_NESTING_OP, VFIO_IOMMU_PASID_REQUEST,
+    VFIO_IOMMU_SET_PASID_TABLE,
+};
 
 use super::{Type1, dirty};
 use crate::Refusal;
@@ -12,7 +15,11 @@ impl Type1 {
     /// Any call but those that every container answers.
     pub fn ioctl(&mut self, task: &mut Task<'_>, cmd: u32, arg: u64) -> Result<i64, Refusal> {
         let has_2020 = task.kernel.api_2020().is_some();
+        // the numbers of two posts
+        let of_smmu = has_2020 && self.is_on_smmu();
         match cmd {
+            VFIO_IOMMU_SET_PASID_TABLE if of_smmu => self.set_pasid_table(task, arg),
+            VFIO_IOMMU_CACHE_INVALIDATE if of_smmu => self.cache_invalidate(task, arg),
             VFIO_IOMMU_PASID_REQUEST if has_2020 => return self.pasid_request(task, arg),
             VFIO_IOMMU_NESTING_OP if has_2020 => return self.nesting_op(task, arg),
             VFIO_IOMMU_GET_INFO => self.info(task, arg),

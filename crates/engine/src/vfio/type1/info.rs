@@ -11,7 +11,7 @@ use super::{Type1, dirty};
 use crate::Refusal;
 use crate::ioas::Ioas;
 use crate::task::Task;
-use crate::y2020::Nesting;
+use crate::y2020::Nested;
 
 impl Type1 {
     pub(super) fn info(&self, task: &Task<'_>, arg: u64) -> Result<(), Refusal> {
@@ -59,7 +59,7 @@ impl Type1 {
         let align = if task.has(Quirk::InfoCapabilitiesAligned) { 8 } else { 1 };
         let mut chain = Vec::new();
         let mut before = None;
-        let nesting = self.nested.as_ref().map(Nesting::capability);
+        let nesting = self.nested.as_ref().and_then(Nested::capability);
         let is_new = task.has(Quirk::Type1Since512);
         let all = [
             Some(migration.as_bytes()),

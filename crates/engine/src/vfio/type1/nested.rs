@@ -1,6 +1,10 @@
-//! The calls of the API of 2020 on a container: their arguments (`vfio_iommu_type1_ioctl` of v7).
+//! The calls of the API of 2020 on a container: their arguments (`vfio_iommu_type1_ioctl` of v7, and on an SMMU of
+//! Eric Auger's v13).
+
+use std::sync::Arc;
 
 use mem::{AddressSpace, PAGE_SIZE};
+use profile::machine::Vendor;
 use uapi::y2020::transport::*;
 use uapi::y2020::v5_10::iommu_gpasid_bind_data;
 
@@ -8,7 +12,7 @@ use super::Type1;
 use crate::function::Function;
 use crate::objects::ObjectId;
 use crate::task::Task;
-use crate::y2020::Nesting;
+use crate::y2020::{Nested, Nesting};
 use crate::{Engine, Refusal};
 
 /// The last PASID that a request may name.
@@ -18,21 +22,30 @@ const LAST: u32 = 1 << 31;
 const MOST: usize = size_of::<iommu_gpasid_bind_data>();
 
 impl Type1 {
-    /// What the devices of a nesting container are attached to: the nesting parent, or on an SMMU, whose
-    /// guests' tables come by other calls, the IOAS.
-    pub(super) fn parent_for(
+    /// What a device of a nesting container is to be attached to.
+    pub(super) fn nest(
         &mut self,
         task: &mut Task<'_>,
         engine: &Engine,
         function: &Function,
         device: ObjectId,
     ) -> Result<ObjectId, Refusal> {
-        let Some(unit) = Nesting::unit(engine, function) else { return Ok(self.ioas) };
-        if self.nested.is_none() {
-            let over = (self.ioas, device);
-            self.nested = Some(Nesting::begin(task, engine, &self.context, over, unit)?);
-        }
-        Ok(self.nested.as_ref().map_or(self.ioas, Nesting::parent))
+        let nested = match &mut self.nested {
+            Some(nested) => nested,
+            none => {
+                let over = (self.ioas, device);
+                none.insert(Nested::begin(task, engine, &self.context, function, over)?)
+            }
+        };
+        nested.add(task, &self.context, function, device)
+    }
+
+    /// Whether its devices are behind SMMUs.
+    pub(super) fn is_on_smmu(&self) -> bool {
+        let engine = &self.context.engine;
+        let mut units = self.groups.keys().flat_map(|group| engine.members(*group));
+        let unit = units.find_map(|index| engine.functions[index].facts.iommu);
+        unit.is_some_and(|unit| engine.machine.iommus[unit].hardware.vendor() == Vendor::ArmSmmuv3)
     }
 
     /// `VFIO_IOMMU_PASID_REQUEST`
@@ -49,9 +62,8 @@ impl Type1 {
             let rule = "not a range of numbers of 31 bits";
             return Err(Refusal::Invalid { field: "range", value: min.into(), rule });
         }
-        let engine = &self.context.engine;
-        let nested = self.nested.as_mut().ok_or(NOTHING_NESTED)?;
-        nested.pasid_request(engine, &request)
+        let context = Arc::clone(&self.context);
+        self.nesting()?.pasid_request(&context.engine, &request)
     }
 
     /// `VFIO_IOMMU_NESTING_OP`
@@ -62,19 +74,64 @@ impl Type1 {
             let rule = "no such operation";
             return Err(Refusal::Invalid { field: "flags", value: head.flags.into(), rule });
         }
-        let nested = self.nested.as_mut().ok_or(NOTHING_NESTED)?;
-        let size = size_of_val(&head);
-        let bytes = readable(&**task.memory(), arg.wrapping_add(size as u64));
-        let data = (head.argsz - size as u32, bytes.as_slice());
+        let (told, bytes) = follows(task, arg, head.argsz);
         let mapped = self.mappings.last_key_value();
         let end = mapped.map_or(0, |(_, mapping)| mapping.last.saturating_add(1));
-        let place = (&*self.context.engine, &*self.context);
-        nested.operate(task, place, head.flags, data, end).map(|()| 0)
+        let context = Arc::clone(&self.context);
+        let (nested, place) = (self.nesting()?, (&*context.engine, &*context));
+        nested.operate(task, place, head.flags, (told, &bytes), end).map(|()| 0)
+    }
+
+    fn nesting(&mut self) -> Result<&mut Nesting, Refusal> {
+        match &mut self.nested {
+            Some(Nested::Vtd(nesting)) => Ok(nesting),
+            _ => Err(NOTHING_NESTED),
+        }
+    }
+
+    /// `VFIO_IOMMU_SET_PASID_TABLE`
+    pub(super) fn set_pasid_table(&mut self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
+        let head: vfio_iommu_type1_set_pasid_table = task.load(arg, "argument")?;
+        super::calls::check(head.argsz, size_of_val(&head), 0, 0)?;
+        let (told, bytes) = follows(task, arg, head.argsz);
+        match (head.flags, &mut self.nested) {
+            (VFIO_PASID_TABLE_FLAG_SET, Some(Nested::Smmuv3(table))) => {
+                table.set(task, &self.context, (told, &bytes))
+            }
+            (VFIO_PASID_TABLE_FLAG_SET, _) => Err(ONE_STAGE),
+            (VFIO_PASID_TABLE_FLAG_UNSET, Some(Nested::Smmuv3(table))) => {
+                table.unset(task, &self.context)
+            }
+            (VFIO_PASID_TABLE_FLAG_UNSET, _) => Ok(()),
+            (flags, _) => {
+                let rule = "to set or to unset, and not both";
+                Err(Refusal::Invalid { field: "flags", value: flags.into(), rule })
+            }
+        }
+    }
+
+    /// `VFIO_IOMMU_CACHE_INVALIDATE`
+    pub(super) fn cache_invalidate(&self, task: &mut Task<'_>, arg: u64) -> Result<(), Refusal> {
+        let head: vfio_iommu_type1_cache_invalidate = task.load(arg, "argument")?;
+        super::calls::check(head.argsz, size_of_val(&head), head.flags, 0)?;
+        let Some(Nested::Smmuv3(table)) = &self.nested else { return Err(ONE_STAGE) };
+        let (told, bytes) = follows(task, arg, head.argsz);
+        table.invalidate(task, &self.context, (told, &bytes))
     }
 }
 
 const NOTHING_NESTED: Refusal =
     Refusal::Unsupported { field: "container without nesting, type", value: 0 };
+
+const ONE_STAGE: Refusal = Refusal::Unfit { rule: "the container is not one for nesting" };
+
+/// Bytes of what all these calls begin with, before data that has a size of its own.
+const HEAD: u32 = size_of::<vfio_iommu_type1_nesting_op>() as u32;
+
+/// The data of a call: what the call says of its length, and as much as can be read.
+fn follows(task: &Task<'_>, arg: u64, argsz: u32) -> (u32, Vec<u8>) {
+    (argsz - HEAD, readable(&**task.memory(), arg.wrapping_add(HEAD.into())))
+}
 
 /// As much of a program's memory as an operation may need, as far as it can be read.
 fn readable(memory: &dyn AddressSpace, at: u64) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use pt::{Access, Reason, Rights};
 
 use crate::hw::request::Request;
+use record::*;
 
 /// A request that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,15 +106,21 @@ impl FaultModel {
     pub const ABORT: Self = Self { aborts: true, records: true, stalls: false };
 }
 
-const SSV: u64 = 1 << 11;
-const STALL: u64 = 1 << 31;
-const PRIVILEGED: u64 = 1 << 33;
-const INSTRUCTION: u64 = 1 << 34;
-const READ: u64 = 1 << 35;
-const S2: u64 = 1 << 39;
-const TABLE_READ: u64 = 1 << 44;
-const IPA: u64 = 0x000f_ffff_ffff_f000;
-const FETCHED: u64 = 0x000f_ffff_ffff_fff8;
+/// Fields of a record.
+pub(crate) mod record {
+    /// The event, as [`super::Kind`] counts it.
+    pub const KIND: u64 = 0xff;
+    pub const SSV: u64 = 1 << 11;
+    pub const SSID: u64 = 0xf_ffff << 12;
+    pub const STALL: u64 = 1 << 31;
+    pub const PRIVILEGED: u64 = 1 << 33;
+    pub const INSTRUCTION: u64 = 1 << 34;
+    pub const READ: u64 = 1 << 35;
+    pub const S2: u64 = 1 << 39;
+    pub const TABLE_READ: u64 = 1 << 44;
+    pub const IPA: u64 = 0x000f_ffff_ffff_f000;
+    pub const FETCHED: u64 = 0x000f_ffff_ffff_fff8;
+}
 
 impl Event {
     /// A refusal that comes before translation, or is not of it: always an abort. A request for a
