@@ -423,8 +423,7 @@ impl Scope {
         let pasid = Some(named(it.flags & IOMMU_INV_ADDR_FLAGS_PASID, it.pasid));
         let leaf_only = it.flags & IOMMU_INV_ADDR_FLAGS_LEAF != 0;
         // an aligned power of two of pages, and the low bits of the address are not looked at
-        let pages =
-            (it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros()).max(1);
+        let pages = it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros();
         let mask = pages.checked_next_power_of_two().and_then(|pages| pages.checked_mul(PAGE_SIZE));
         let range = mask.map(|size| it.addr & !(size - 1)..=it.addr | (size - 1));
         Self { pasid, range, leaf_only }
