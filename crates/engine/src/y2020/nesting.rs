@@ -320,8 +320,7 @@ impl Nesting {
         ];
         let stage1 = iommu_hwpt_vtd_s1 {
             flags: bits.iter().filter(|(_, set)| *set).fold(0, |all, (bit, _)| all | bit),
-            // the low bits are not looked at
-            pgtbl_addr: data.gpgd & !(PAGE_SIZE - 1),
+            pgtbl_addr: data.gpgd,
             addr_width: data.addr_width,
             ..Default::default()
         };
