@@ -314,8 +314,7 @@ impl Nesting {
         ];
         let stage1 = iommu_hwpt_vtd_s1 {
             flags: bits.iter().filter(|(_, set)| *set).fold(0, |all, (bit, _)| all | bit),
-            // the low bits are not looked at
-            pgtbl_addr: data.gpgd & !(PAGE_SIZE - 1),
+            pgtbl_addr: data.gpgd,
             addr_width: data.addr_width,
             ..Default::default()
         };
@@ -417,8 +416,7 @@ impl Scope {
         let pasid = Some(named(it.flags & IOMMU_INV_ADDR_FLAGS_PASID, it.pasid));
         let leaf_only = it.flags & IOMMU_INV_ADDR_FLAGS_LEAF != 0;
         // an aligned power of two of pages, and the low bits of the address are not looked at
-        let pages =
-            (it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros()).max(1);
+        let pages = it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros();
         let mask = pages.checked_next_power_of_two().and_then(|pages| pages.checked_mul(PAGE_SIZE));
         let range = mask.map(|size| it.addr & !(size - 1)..=it.addr | (size - 1));
         Self { pasid, range, leaf_only }

@@ -169,7 +169,7 @@ impl Bench {
     pub fn call_with(&mut self, fd: i32, cmd: u32, bytes: &[u8]) -> (Result<i64, Errno>, Vec<u8>) {
         let at = self.argument(bytes);
         let answer = self.call(fd, cmd, at);
-        (answer, self.load(at, bytes.len()))
+        (answer, self.bytes(at, bytes.len()))
     }
 
     fn argument(&self, bytes: &[u8]) -> u64 {
@@ -177,7 +177,7 @@ impl Bench {
         self.arguments
     }
 
-    pub fn load(&self, at: u64, length: usize) -> Vec<u8> {
+    pub fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.client.memory.read(at, &mut bytes).unwrap();
         bytes

@@ -93,6 +93,17 @@ fn refusals() {
     }
 }
 
+/// The low bits of a table's address are not looked at.
+#[test]
+fn low_bits() {
+    let mut it = Bench::new("2020");
+    let root = it.table();
+    it.enter(root, VA, DATA[0]);
+    it.pasid(1);
+    assert_eq!(it.bind(1, Root(root.0 | 0xfff)), OK);
+    assert_eq!(read(&it.dma(0), Some(1), VA), Ok(1));
+}
+
 /// What the unit and the devices have not.
 #[test]
 fn hardware() {

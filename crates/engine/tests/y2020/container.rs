@@ -271,7 +271,7 @@ fn written_pages() {
             it.call_with(it.container, VFIO_IOMMU_DIRTY_PAGES, argument.as_bytes()).0.map(drop)
         };
         assert_eq!([GET, START, GET, STOP, GET].map(&mut call), [INVAL, OK, OK, OK, INVAL]);
-        assert_eq!(it.load(BUFFER, 8), [0xff; 8], "type {kind}");
+        assert_eq!(it.bytes(BUFFER, 8), [0xff; 8], "type {kind}");
     }
 }
 

@@ -50,7 +50,7 @@ impl Guest {
         let file = self.it.client.open_file(self.device);
         let read = file.read(&mut self.it.client, BUFFER, count as u64, Some(at));
         assert_eq!(read, Ok(count as u64));
-        self.it.load(BUFFER, count)
+        self.it.bytes(BUFFER, count)
     }
 
     fn pwrite(&mut self, bytes: &[u8], at: u64) -> Answer {

@@ -1,7 +1,7 @@
 //! What each invalidation lets be forgotten: of two pages of a PASID, and one of another.
 
 use engine::Dma;
-use pt::{Rights, Root};
+use pt::{Rights, Root, TableMemory, TableStore};
 use uapi::y2020::cache::*;
 use uapi::y2020::v5_10::iommu_cache_invalidate_info;
 
@@ -161,6 +161,7 @@ fn reaches() {
         ("a power of two, aligned",     pages(VA - 7 * PAGE, PAGE, 4), OK,    ALL),
         ("... and not",                 pages(VA - 2 * PAGE, PAGE, 4), OK,    BUT_PAGE),
         ("five are eight",              pages(VA & !(8 * PAGE - 1), PAGE, 5), OK, BUT_PAGE),
+        ("... in the device",           of_pages(DEV, P, VA & !(8 * PAGE - 1), 5), OK, ([true; 3], [false, true, true])),
         ("both pages",                  pages(VA, PAGE, 32),           OK,    BUT_P),
         ("large granules",              pages(VA, 1 << 21, 1),         OK,    BUT_P),
         ("all there are",               pages(0, PAGE, 1 << 52),       OK,    ALL),
@@ -186,6 +187,36 @@ fn reaches() {
         ("... of all",                  of_domain(0),                  OK,    ALL),
     ];
     run(rows);
+}
+
+/// An invalidation of leaves keeps what leads to tables.
+#[test]
+fn leaves() {
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    for (flags, expected) in [(IOMMU_INV_ADDR_FLAGS_LEAF, 1), (0, 2)] {
+        let mut it = Bench::new("2020");
+        let root = it.process(P);
+        let dma = it.dma(0);
+        assert_eq!(read(&dma, Some(P), VA), Ok(1));
+        // another table takes the place of the last one
+        let mut table = root.0;
+        for shift in [39, 30] {
+            table = it.load(table + (VA >> shift & 0x1ff) * 8).unwrap() & ADDRESS;
+        }
+        let (at, index) = (table + (VA >> 21 & 0x1ff) * 8, (VA >> 12 & 0x1ff) * 8);
+        let entry = it.load(at).unwrap();
+        let leaf = it.load((entry & ADDRESS) + index).unwrap();
+        let other = it.allocate(512).unwrap();
+        it.put(other + index, leaf & !ADDRESS | DATA[1]);
+        it.put(at, entry & !ADDRESS | other);
+        let flags = flags | IOMMU_INV_ADDR_FLAGS_PASID;
+        let (pasid, archid) = (P.into(), 0);
+        let (granule_size, nb_granules) = (PAGE, 1);
+        let info =
+            iommu_inv_addr_info { flags, archid, pasid, addr: VA, granule_size, nb_granules };
+        it.invalidate(&of_addr_info(IOTLB, info)).unwrap();
+        assert_eq!(read(&dma, Some(P), VA), Ok(expected), "{flags:#x}");
+    }
 }
 
 /// Both devices of a group are told.

@@ -162,6 +162,8 @@ fn giving_back_unbinds_in_all_containers() {
 fn each_container_has_its_own_tables() {
     let mut it = Bench::on(&engine(&lone(), "2020"), GROUP);
     let second = it.second_container(OTHER);
+    // so that objects have other IDs in each
+    it.process(2);
     let root = it.process(1);
     let first = it.swap(second);
     let see = |it: &Bench| [0, 1].map(|device| read(&it.dma(device), Some(1), VA).ok());

@@ -97,6 +97,18 @@ fn who_has_them() {
     }
 }
 
+/// With the group they go.
+#[test]
+fn who_had_them() {
+    let mut it = Opened::new("2020");
+    it.it.client.close(it.device);
+    it.it.leave().unwrap();
+    it.it.join(it.it.group).unwrap();
+    it.it.set_iommu(3).unwrap();
+    let mut it = Opened::of(it.it, NAMES[0]);
+    assert_eq!(it.counts(), (9, 5, [false; 3]));
+}
+
 /// `VFIO_DEVICE_GET_REGION_INFO`: the struct, and its three capabilities.
 #[test]
 fn information() {
@@ -149,7 +161,7 @@ fn headers() {
         let mut it = Opened::new(kernel);
         for (at, entry) in [(FAULTS, 64), (RESPONSES, response)] {
             assert_eq!(it.pread(BUFFER, PAGE, at), Ok(PAGE));
-            let bytes = it.it.load(BUFFER, PAGE as usize);
+            let bytes = it.it.bytes(BUFFER, PAGE as usize);
             assert_eq!(bytes[..20], *[0_u32, entry, 512, 0x1000, 0].as_bytes());
             assert!(bytes[20..].iter().all(|byte| *byte == 0), "{kernel}");
         }
@@ -213,7 +225,7 @@ fn indices() {
             mem::AddressSpace::write(&*it.it.client.memory, BUFFER, index.as_bytes()).unwrap();
             assert_eq!(it.pwrite(BUFFER, 4, region + at), expected, "{index}");
             it.pread(BUFFER, 20, region).unwrap();
-            let told = it.it.load(BUFFER, 20);
+            let told = it.it.bytes(BUFFER, 20);
             let words: Vec<_> =
                 told.chunks_exact(4).map(|it| u32::read_from_bytes(it).unwrap()).collect();
             let now = if index < 512 { index } else { 0 };
