@@ -348,6 +348,9 @@ facts! {
         vfio_iommu_type1_dma_map { argsz, flags, vaddr, iova, size }
         vfio_iommu_type1_dma_unmap { argsz, flags, iova, size }
         vfio_region_info { argsz, flags, index, cap_offset, size, offset }
+        vfio_region_info_cap_sparse_mmap { header, nr_areas, reserved }
+        vfio_region_sparse_mmap_area { offset, size }
+        vfio_region_info_cap_type { header, r#type, subtype }
         vfio_irq_info { argsz, flags, index, count }
         vfio_group_status { argsz, flags }
         vfio_iommu_type1_info_cap_migration { header, flags, __pad, pgsize_bitmap, max_dirty_bitmap_size }
@@ -382,6 +385,8 @@ facts! {
         VFIO_REGION_INFO_FLAG_WRITE
         VFIO_REGION_INFO_FLAG_MMAP
         VFIO_REGION_INFO_FLAG_CAPS
+        VFIO_REGION_INFO_CAP_SPARSE_MMAP
+        VFIO_REGION_INFO_CAP_TYPE
         VFIO_REGION_INFO_CAP_MSIX_MAPPABLE
         VFIO_PCI_BAR0_REGION_INDEX
         VFIO_PCI_BAR5_REGION_INDEX
