@@ -92,7 +92,7 @@ impl FaultQueue {
         if let Some(reader) = &state.reader {
             if reader.take(&group.faults) {
                 let youngest = state.waiting.last_key_value().map_or(0, |(cookie, _)| *cookie);
-                state.waiting.insert(youngest + 1, group);
+                state.waiting.insert(youngest.saturating_add(1), group);
             }
             return;
         }
@@ -119,6 +119,15 @@ impl FaultQueue {
         let mut state = self.state.lock();
         state.deliver.retain(|group| group.attachment != attachment);
         state.waiting.retain(|_, group| group.attachment != attachment);
+        state.tell();
+    }
+
+    /// Answers everything that a device waits for.
+    pub fn drop_device(&self, device: ObjectId) {
+        let others = |group: &FaultGroup| group.faults.iter().all(|it| it.dev_id != device.0);
+        let mut state = self.state.lock();
+        state.deliver.retain(others);
+        state.waiting.retain(|_, group| others(group));
         state.tell();
     }
 

@@ -107,7 +107,7 @@ pub struct Engine {
     pub(crate) bars: Bars,
     pub(crate) sriov: Sriov,
     pub(crate) owners: Mutex<Owners>,
-    /// The PASIDs of the host, for the API of 2020.
+    /// The PASIDs of the host, for the API of 2020. Locked after a context.
     pub(crate) pasids: Mutex<Pasids>,
     pub(crate) pins: Arc<PinBoard>,
     pub(crate) physical: Arc<Physical>,

@@ -127,7 +127,8 @@ impl VfioFile {
 
     /// `vfio_device_fops_unl_ioctl`
     pub fn ioctl(&self, caller: &mut dyn Caller, cmd: u32, arg: u64) -> Result<i64, Refusal> {
-        if self.group.is_some() && cmd != VFIO_DEVICE_BIND_IOMMUFD {
+        let binds = cmd == VFIO_DEVICE_BIND_IOMMUFD && self.engine.kernel.has(Quirk::VfioCdev);
+        if self.group.is_some() && !binds {
             let task = &mut self.engine.task(caller);
             return self.function().ioctl(task, Opener::Group, cmd, arg);
         }

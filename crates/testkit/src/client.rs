@@ -85,6 +85,18 @@ impl Client {
         }
     }
 
+    /// Another thread of the program: the same memory, and the files that are open now.
+    pub fn thread(&self) -> Self {
+        Self {
+            memory: Arc::clone(&self.memory),
+            space: Arc::clone(&self.space),
+            files: self.files.clone(),
+            counters: self.counters.clone(),
+            others: self.others.clone(),
+            ..Self::new()
+        }
+    }
+
     /// Opens `/dev/iommu` of a machine of its own.
     ///
     /// # Panics

@@ -91,18 +91,21 @@ fn open(system: &System, address: Bdf, layout: Layout) -> Result<Container, Miss
 
 /// Binds an empty table, invalidates what it translates, and takes it away.
 fn try_table(container: &Container, pasid: u32) -> Result<(), Missing> {
-    let tried = || -> Result<(), Failed> {
-        let memory = SharedBuffer::new(SIZE).map_err(|error| Failed::new("mmap", &error))?;
-        container.map(MEMORY, &memory)?;
-        let table = container.page_table(MEMORY + SIZE as u64, SIZE)?;
-        let Ok(root) = table.root() else { return Ok(()) };
-        container.bind(pasid, root)?;
-        container.invalidate(pasid, Reach::Pasid)?;
-        container.unbind(pasid, root)
-    };
-    let tried = tried();
-    let freed = container.free_pasid(pasid);
-    tried.and(freed).map_err(|failed| TABLES.since(failed))
+    let tried = try_bound_table(container, pasid);
+    let freed = container.free_pasid(pasid).map_err(|failed| PASIDS.since(failed));
+    tried.and(freed)
+}
+
+fn try_bound_table(container: &Container, pasid: u32) -> Result<(), Missing> {
+    let because = |failed: Failed| TABLES.since(failed);
+    let memory = SharedBuffer::new(SIZE).map_err(|error| TABLES.since(error))?;
+    container.map(MEMORY, &memory).map_err(because)?;
+    let table = container.page_table(MEMORY + SIZE as u64, SIZE).map_err(because)?;
+    let root = table.root().map_err(|error| TABLES.since(error))?;
+    container.bind(pasid, root).map_err(because)?;
+    let invalidated = container.invalidate(pasid, Reach::Pasid);
+    invalidated.map_err(|failed| INVALIDATION.since(failed))?;
+    container.unbind(pasid, root).map_err(because)
 }
 
 fn try_faults(container: &Container) -> Result<(), Missing> {

@@ -239,7 +239,7 @@ impl Requester {
     }
 
     /// Nobody handles page requests any more (`iopf_queue_remove_device`).
-    pub(super) fn forget_requests(&self) {
+    pub fn forget_requests(&self) {
         self.requests.state.lock().partial.clear();
     }
 

@@ -133,7 +133,7 @@ impl Function {
         }
         self.interrupts.state().reset();
         self.requester.reset();
-        self.empty_rings();
+        self.forget_faults();
     }
 
     /// It gives it back: DMA ends first, then its interrupts (`vfio_pci_core_disable`).

@@ -41,9 +41,13 @@ impl Function {
         *self.nested.lock() = faults;
     }
 
-    pub(super) fn empty_rings(&self) {
-        if let Some(nested) = &*self.nested.lock() {
+    /// A program gets the function, or gives it back: no fault is left of what it did.
+    pub(super) fn forget_faults(&self) {
+        let nested = self.nested.lock().clone();
+        if let Some(nested) = nested {
+            self.requester.forget_requests();
             nested.regions.reset();
+            nested.queue.drop_device(nested.regions.device());
         }
     }
 
@@ -118,7 +122,8 @@ impl Function {
         arg: u64,
         mut info: vfio_irq_info,
     ) -> Result<(), Refusal> {
-        const WHOLE: usize = size_of::<vfio_irq_info>() + size_of::<u32>();
+        const LEAST: usize = size_of::<vfio_irq_info>();
+        const WHOLE: usize = LEAST + size_of::<u32>();
         let id = VFIO_IRQ_INFO_CAP_TYPE;
         let capability = vfio_irq_info_cap_type {
             header: vfio_info_cap_header { id, version: 1, next: 0 },
@@ -128,7 +133,7 @@ impl Function {
         let all = (WHOLE + size_of_val(&capability)) as u32;
         info.flags = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_FLAG_CAPS;
         info.count = 1;
-        let known = WHOLE.min(info.argsz as usize);
+        let known = if info.argsz as usize >= WHOLE { WHOLE } else { LEAST };
         let mut offset = 0;
         if info.argsz < all {
             info.argsz = all;

@@ -31,6 +31,10 @@
 //! - VT-d invalidates with every granularity that the header allows; 5.10 answers 0 and does nothing where its
 //!   queue has no such descriptor;
 //! - `VFIO_IOMMU_GET_INFO` tells nothing of nesting where there is nothing to tell; v7 fails as a whole;
+//! - the requests of a group are told together, with the last; v13 tells each as it comes, and so tells of some
+//!   that nobody asks an answer for;
+//! - FAILURE reaches a device as such; VT-d of 5.10 sends the number of the header, which means nothing to it;
+//! - a device that is closed takes its requests with it; 5.10 keeps them, and cannot open the device again;
 //! - a response is taken by VT-d, too, and a wrong one is refused by the write that gave it; v13 takes them in
 //!   a worker, whose errors nobody sees and which VT-d refuses;
 //! - a PASID table has as many PASIDs as the device and the SMMU have, as in v10 to v13 of the IOMMU part; the last,
@@ -44,6 +48,8 @@ mod nesting;
 pub(crate) mod pasids;
 mod regions;
 mod tables;
+
+use std::sync::Arc;
 
 use profile::machine::Hardware as Unit;
 use uapi::y2020::transport::vfio_iommu_type1_info_cap_nesting;
@@ -70,7 +76,7 @@ impl Nested {
     pub fn begin(
         task: &mut Task<'_>,
         engine: &Engine,
-        context: &Context,
+        context: &Arc<Context>,
         function: &Function,
         over: (ObjectId, ObjectId),
     ) -> Result<Self, Refusal> {

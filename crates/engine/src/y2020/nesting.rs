@@ -3,13 +3,12 @@
 //! | Linux | here |
 //! |---|---|
 //! | a domain with `DOMAIN_ATTR_NESTING` | a hwpt that is a nesting parent, over the container's IOAS |
-//! | `intel_svm` of a PASID | a nested hwpt for each device of the group, attached to the PASID |
-//! | `vfio_mm` | the process's set of PASIDs |
+//! | `intel_svm` of a PASID | a nested hwpt for each device of the group, attached to the PASID of that one |
+//! | `vfio_mm` | the process's set of PASIDs, and the tables that are bound to them |
 //!
 //! A guest's PASID that is another than the host's is accepted and means nothing here: whoever programs the
 //! device translates it. Memory types are refused, as by 5.10.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ use uapi::y2020::cache::*;
 use uapi::y2020::transport::*;
 use uapi::y2020::v5_10::{iommu_cache_invalidate_info, iommu_gpasid_bind_data};
 
-use super::pasids::PASIDS;
+use super::pasids::{Bound, PASIDS};
 use super::regions::Asking;
 use super::{FaultRegions, info};
 use crate::commands::hwpt::invalidate;
@@ -44,14 +43,15 @@ use crate::{Engine, Refusal};
 #[derive(Debug)]
 pub(crate) struct Nesting {
     layout: Layout,
+    context: Arc<Context>,
     /// Whose PASIDs they are.
     process: MmId,
     info: iommu_nesting_info,
     /// The nesting parent.
     parent: ObjectId,
     devices: Vec<Member>,
-    /// The table of each device, by PASID.
-    bound: BTreeMap<u32, Vec<Table>>,
+    /// The tables of the process, among them those of the group.
+    bound: Arc<Bound>,
 }
 
 /// A device of the group.
@@ -64,9 +64,10 @@ struct Member {
     faults: Option<ObjectId>,
 }
 
-/// A bound table.
-#[derive(Clone, Copy, Debug)]
-struct Table {
+/// A table that is bound for a device of a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    context: Arc<Context>,
     device: ObjectId,
     hwpt: ObjectId,
 }
@@ -86,7 +87,7 @@ impl Nesting {
     pub fn begin(
         task: &mut Task<'_>,
         engine: &Engine,
-        context: &Context,
+        context: &Arc<Context>,
         (ioas, device): (ObjectId, ObjectId),
         unit: &IntelVtd,
     ) -> Result<Self, Refusal> {
@@ -106,16 +107,14 @@ impl Nesting {
             other => other,
         })?;
         state.objects.publish(parent);
-        if let Err(refusal) = engine.pasids.lock().join(process) {
-            state.destroy(parent);
-            return Err(refusal);
-        }
+        let joined = engine.pasids.lock().join(process);
+        let bound = joined.inspect_err(|_| state.destroy(parent))?;
         let domains = &state.objects.at::<Ioas>(ioas).domains;
         let domain = domains.iter().find(|domain| domain.hwpt == parent);
         let width = domain.map_or(0, |domain| 64 - domain.aperture.end().leading_zeros());
-        let (devices, bound) = (Vec::new(), BTreeMap::new());
+        let (context, devices) = (Arc::clone(context), Vec::new());
         let info = info::of(unit, width as u16);
-        Ok(Self { layout, process, info, parent, devices, bound })
+        Ok(Self { layout, context, process, info, parent, devices, bound })
     }
 
     /// What the devices are attached to.
@@ -131,6 +130,8 @@ impl Nesting {
         function: &Function,
         device: ObjectId,
     ) -> Result<(), Refusal> {
+        // its tables are its own, and not the group's
+        context.state.lock().objects.at_mut::<Device>(device).group = None;
         let mut faults = None;
         if can_ask_for_pages(context, device) {
             let regions =
@@ -150,10 +151,13 @@ impl Nesting {
     /// The group leaves: its tables are unbound, and its process has a container less. What devices are
     /// attached to the parent is for the caller to detach, after that.
     pub fn unbind_all(&mut self, engine: &Engine, context: &Context) {
+        let mut bound = self.bound.lock();
+        bound.retain(|pasid, tables| {
+            self.unbind_own(*pasid, tables);
+            !tables.is_empty()
+        });
+        drop(bound);
         let mut state = context.state.lock();
-        for (pasid, tables) in std::mem::take(&mut self.bound) {
-            unbind(&mut state, pasid, &tables);
-        }
         for member in std::mem::take(&mut self.devices) {
             engine.functions[member.function].set_nested_faults(None);
             if let Some(faults) = member.faults {
@@ -182,9 +186,8 @@ impl Nesting {
 
     /// `vfio_iommu_type1_pasid_request`, once the argument is checked: the PASID, or 0.
     pub fn pasid_request(
-        &mut self,
+        &self,
         engine: &Engine,
-        context: &Context,
         request: &vfio_iommu_type1_pasid_request,
     ) -> Result<i64, Refusal> {
         self.check_feature(IOMMU_NESTING_FEAT_SYSWIDE_PASID)?;
@@ -194,11 +197,12 @@ impl Nesting {
                 engine.pasids.lock().take(self.process, min, max).map(i64::from)
             }
             VFIO_IOMMU_FLAG_FREE_PASID => {
+                let mut bound = self.bound.lock();
                 let own = engine.pasids.lock().of(self.process, min, max);
                 for pasid in own {
-                    // the IOMMU driver is told, and unbinds what is bound
-                    if let Some(tables) = self.bound.remove(&pasid) {
-                        unbind(&mut context.state.lock(), pasid, &tables);
+                    // the IOMMU driver is told, and unbinds what is bound, in whichever container
+                    for table in bound.remove(&pasid).iter().flatten() {
+                        table.unbind(pasid);
                     }
                     engine.pasids.lock().give_back(pasid);
                 }
@@ -212,14 +216,14 @@ impl Nesting {
     }
 
     /// An operation of `VFIO_IOMMU_NESTING_OP`, whose data are `bytes`, as far as they can be read, and `told`
-    /// long. `last` is the last guest-physical address that is mapped.
+    /// long. `end` is the end of what is mapped of the guest's memory.
     pub fn operate(
-        &mut self,
+        &self,
         task: &mut Task<'_>,
         (engine, context): (&Engine, &Context),
         operation: u32,
         (told, bytes): (u32, &[u8]),
-        last: u64,
+        end: u64,
     ) -> Result<(), Refusal> {
         match operation {
             VFIO_IOMMU_NESTING_OP_CACHE_INVLD => {
@@ -235,9 +239,9 @@ impl Nesting {
                     return Ok(());
                 };
                 if operation == VFIO_IOMMU_NESTING_OP_BIND_PGTBL {
-                    self.bind(task, (engine, context), &data, last)
+                    self.bind(task, (engine, context), &data, end)
                 } else {
-                    self.unbind(engine, context, data.hpasid as u32)
+                    self.unbind(engine, data.hpasid as u32)
                 }
             }
         }
@@ -245,11 +249,11 @@ impl Nesting {
 
     /// `intel_svm_bind_gpasid`, for each device of the group.
     fn bind(
-        &mut self,
+        &self,
         task: &mut Task<'_>,
         (engine, context): (&Engine, &Context),
         data: &iommu_gpasid_bind_data,
-        last: u64,
+        end: u64,
     ) -> Result<(), Refusal> {
         let vtd = argument::vtd(self.layout, data)?;
         let refuse = |field, value, rule| Err(Refusal::Invalid { field, value, rule });
@@ -264,11 +268,12 @@ impl Nesting {
         let Some(pasid) = pasid else {
             return refuse("hpasid", data.hpasid, "must be 1..=0xfffff");
         };
+        let mut bound = self.bound.lock();
         engine.pasids.lock().check(self.process, pasid)?;
-        if self.bound.contains_key(&pasid) {
+        if bound.get(&pasid).into_iter().flatten().any(|table| self.has(table)) {
             return Err(Refusal::Busy { what: "the PASID", why: "a page table is bound to it" });
         }
-        if data.gpgd > last {
+        if data.gpgd > end {
             return refuse("gpgd", data.gpgd, "beyond all that is mapped of the guest's memory");
         }
         if vtd.flags & IOMMU_SVA_VTD_GPASID_MTS_MASK != 0 {
@@ -276,23 +281,22 @@ impl Nesting {
             return refuse("vendor.vtd.flags", vtd.flags, rule);
         }
         let mut tables = Vec::new();
-        let mut state = context.state.lock();
-        let bound = self.devices.iter().try_for_each(|member| {
+        let done = self.devices.iter().try_for_each(|member| {
+            let mut state = context.state.lock();
             let hwpt = self.table(&mut state, task, member, data, vtd.flags)?;
             let attached = attach(&mut state, task, member.device, pasid, hwpt);
+            let context = Arc::clone(&self.context);
             match attached {
-                Ok(()) => tables.push(Table { device: member.device, hwpt }),
+                Ok(()) => tables.push(Table { context, device: member.device, hwpt }),
                 Err(_) => state.destroy(hwpt),
             }
             attached
         });
-        if let Err(refusal) = bound {
-            unbind(&mut state, pasid, &tables);
-            return Err(refusal);
+        match done {
+            Ok(()) => bound.entry(pasid).or_default().extend(tables),
+            Err(_) => tables.iter().for_each(|table| table.unbind(pasid)),
         }
-        drop(state);
-        self.bound.insert(pasid, tables);
-        Ok(())
+        done
     }
 
     /// A nested hwpt for a guest's table.
@@ -310,8 +314,7 @@ impl Nesting {
         ];
         let stage1 = iommu_hwpt_vtd_s1 {
             flags: bits.iter().filter(|(_, set)| *set).fold(0, |all, (bit, _)| all | bit),
-            // the low bits are not looked at
-            pgtbl_addr: data.gpgd & !(PAGE_SIZE - 1),
+            pgtbl_addr: data.gpgd,
             addr_width: data.addr_width,
             ..Default::default()
         };
@@ -330,16 +333,27 @@ impl Nesting {
     }
 
     /// `intel_svm_unbind_gpasid`: what is not bound is so already.
-    fn unbind(&mut self, engine: &Engine, context: &Context, pasid: u32) -> Result<(), Refusal> {
+    fn unbind(&self, engine: &Engine, pasid: u32) -> Result<(), Refusal> {
         if pasid >= PASIDS {
             let rule = "must be below 0x100000";
             return Err(Refusal::Invalid { field: "hpasid", value: pasid.into(), rule });
         }
+        let mut bound = self.bound.lock();
         engine.pasids.lock().check(self.process, pasid)?;
-        if let Some(tables) = self.bound.remove(&pasid) {
-            unbind(&mut context.state.lock(), pasid, &tables);
+        if let Some(tables) = bound.get_mut(&pasid) {
+            self.unbind_own(pasid, tables);
         }
         Ok(())
+    }
+
+    /// Whether a table of the process is one of this container.
+    fn has(&self, table: &Table) -> bool {
+        Arc::ptr_eq(&self.context, &table.context)
+    }
+
+    /// Unbinds those of a PASID's tables that are this container's.
+    fn unbind_own(&self, pasid: u32, tables: &mut Vec<Table>) {
+        tables.extract_if(.., |table| self.has(table)).for_each(|table| table.unbind(pasid));
     }
 
     /// `intel_iommu_sva_invalidate`: each cache that is named, in its order.
@@ -349,21 +363,25 @@ impl Nesting {
         (engine, context): (&Engine, &Context),
         info: &iommu_cache_invalidate_info,
     ) -> Result<(), Refusal> {
+        if info.cache == 0 {
+            return Ok(());
+        }
         let scope = Scope::of(info);
+        let bound = self.bound.lock();
         if let Some(pasid) = scope.pasid {
             engine.pasids.lock().check(self.process, pasid)?;
-            if !self.bound.contains_key(&pasid) {
+            if !bound.get(&pasid).into_iter().flatten().any(|table| self.has(table)) {
                 let rule = "no page table is bound to it";
                 return Err(Refusal::Invalid { field: "pasid", value: pasid.into(), rule });
             }
         }
         let named = |cache| info.cache & cache != 0;
         let mut state = context.state.lock();
-        for (pasid, tables) in &self.bound {
+        for (pasid, tables) in &*bound {
             if scope.pasid.is_some_and(|only| only != *pasid) {
                 continue;
             }
-            for table in tables {
+            for table in tables.iter().filter(|table| self.has(table)) {
                 if named(IOMMU_CACHE_INV_TYPE_IOTLB) {
                     // the devices' own caches with it, as ever where ATS is on
                     let (_, done) = invalidate(&mut state, task, table.hwpt.0, scope.requests())?;
@@ -398,8 +416,7 @@ impl Scope {
         let pasid = Some(named(it.flags & IOMMU_INV_ADDR_FLAGS_PASID, it.pasid));
         let leaf_only = it.flags & IOMMU_INV_ADDR_FLAGS_LEAF != 0;
         // an aligned power of two of pages, and the low bits of the address are not looked at
-        let pages =
-            (it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros()).max(1);
+        let pages = it.granule_size.wrapping_mul(it.nb_granules) >> PAGE_SIZE.trailing_zeros();
         let mask = pages.checked_next_power_of_two().and_then(|pages| pages.checked_mul(PAGE_SIZE));
         let range = mask.map(|size| it.addr & !(size - 1)..=it.addr | (size - 1));
         Self { pasid, range, leaf_only }
@@ -438,10 +455,11 @@ fn attach(
     state.change_pt(task, device, pasid, hwpt.0, PtMode::Attach).map(drop)
 }
 
-/// The PASID walks these tables no more, and they end.
-fn unbind(state: &mut State, pasid: u32, tables: &[Table]) {
-    for table in tables {
-        state.device_detach(table.device, pasid);
-        state.destroy(table.hwpt);
+impl Table {
+    /// The PASID walks it no more, and it ends.
+    fn unbind(&self, pasid: u32) {
+        let mut state = self.context.state.lock();
+        state.device_detach(self.device, pasid);
+        state.destroy(self.hwpt);
     }
 }

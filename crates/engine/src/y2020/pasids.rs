@@ -4,41 +4,58 @@
 //! A process has its set as long as it has a nesting container with a group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mem::MmId;
+use parking_lot::Mutex;
 
+use super::nesting::Table;
 use crate::Refusal;
 
 /// How many PASIDs the host has (`PASID_MAX`, `include/linux/intel-svm.h`).
 pub(crate) const PASIDS: u32 = 1 << 20;
 
+/// How many of them VT-d's driver keeps for processes of the host (`PID_MAX_DEFAULT`).
+const HOSTS: u32 = 0x8000;
+
 /// How many a process may have (`pasid_quota`, a parameter of the module `vfio_pasid`).
 const QUOTA: u32 = 1000;
+
+/// The tables that are bound to the PASIDs of a process, in whichever of its containers. Locked before a
+/// container's context (`pasid_lock` of `vfio_mm`).
+pub(crate) type Bound = Mutex<BTreeMap<u32, Vec<Table>>>;
 
 /// The PASIDs that are taken, and whose they are.
 #[derive(Debug, Default)]
 pub(crate) struct Pasids {
     owners: BTreeMap<u32, MmId>,
-    /// Containers of each process.
-    sets: BTreeMap<MmId, u32>,
+    sets: BTreeMap<MmId, Set>,
+}
+
+/// What a process has.
+#[derive(Debug, Default)]
+struct Set {
+    containers: u32,
+    bound: Arc<Bound>,
 }
 
 impl Pasids {
-    /// A process gets a container more (`vfio_mm_get_from_task`, `ioasid_alloc_set`).
-    pub fn join(&mut self, process: MmId) -> Result<(), Refusal> {
-        let reserved = self.sets.len() as u32 * QUOTA;
+    /// A process gets a container more (`vfio_mm_get_from_task`, `ioasid_alloc_set`); what all of them bind.
+    pub fn join(&mut self, process: MmId) -> Result<Arc<Bound>, Refusal> {
+        let reserved = HOSTS + self.sets.len() as u32 * QUOTA;
         if !self.sets.contains_key(&process) && PASIDS - reserved < QUOTA {
             return Err(Refusal::NoIdentifier { what: "quota of PASIDs" });
         }
-        *self.sets.entry(process).or_default() += 1;
-        Ok(())
+        let set = self.sets.entry(process).or_default();
+        set.containers += 1;
+        Ok(Arc::clone(&set.bound))
     }
 
     /// And one less; with the last, its PASIDs are given back.
     pub fn leave(&mut self, process: MmId) {
-        if let Some(containers) = self.sets.get_mut(&process) {
-            *containers -= 1;
-            if *containers == 0 {
+        if let Some(set) = self.sets.get_mut(&process) {
+            set.containers -= 1;
+            if set.containers == 0 {
                 self.sets.remove(&process);
                 self.owners.retain(|_, owner| *owner != process);
             }
@@ -132,10 +149,10 @@ mod tests {
     #[test]
     fn quotas_end_with_the_space() {
         let mut pasids = Pasids::default();
-        for _ in 0..PASIDS / QUOTA {
+        for _ in 0..1015 {
             pasids.join(MmId::next()).unwrap();
         }
         let refused = pasids.join(MmId::next()).map_err(|refusal| refusal.errno());
-        assert_eq!(refused, Err(Errno::ENOSPC));
+        assert_eq!(refused.map(drop), Err(Errno::ENOSPC));
     }
 }

@@ -133,6 +133,11 @@ impl FaultRegions {
         }))
     }
 
+    /// The device's ID in its context.
+    pub fn device(&self) -> ObjectId {
+        self.device
+    }
+
     fn ring(&self, kind: RegionKind) -> &Ring {
         match kind {
             RegionKind::Faults => &self.faults,

@@ -52,7 +52,7 @@ pub const VFIO_NESTING_IOMMU_UAPI: u32 = 9;
 /// |---|---|---|
 /// | `argsz` | in | `EINVAL` below 16 |
 /// | `flags` | in | `EINVAL` on another than exactly one of `VFIO_IOMMU_FLAG_*_PASID` |
-/// | `range` | in | to take: one PASID in it; to give back: all in it; `EINVAL` when its first is above its last |
+/// | `range` | in | to take: one PASID in it; to give back: all in it; `EINVAL` when its first is above its last, or that above 2^31 |
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -263,7 +263,7 @@ pub struct vfio_region_info_cap_fault {
 ///
 /// | field | direction | the kernel says |
 /// |---|---|---|
-/// | `tail` | in | index of the next fault that the program takes; a write of another place or size is `EINVAL`, and so is an index above `nb_entries` |
+/// | `tail` | in | index of the next fault that the program takes; a write of another place or size is `EINVAL`, and so is an index from `nb_entries` |
 /// | `entry_size` | out | bytes of an entry |
 /// | `nb_entries` | out | entries of the ring |
 /// | `offset` | out | where the ring begins in the region |

@@ -63,7 +63,7 @@ impl Type1 {
             return Err(Refusal::Invalid { field: "range", value: min.into(), rule });
         }
         let context = Arc::clone(&self.context);
-        self.nesting()?.pasid_request(&context.engine, &context, &request)
+        self.nesting()?.pasid_request(&context.engine, &request)
     }
 
     /// `VFIO_IOMMU_NESTING_OP`
@@ -75,10 +75,11 @@ impl Type1 {
             return Err(Refusal::Invalid { field: "flags", value: head.flags.into(), rule });
         }
         let (told, bytes) = follows(task, arg, head.argsz);
-        let last = self.mappings.last_key_value().map_or(0, |(_, mapping)| mapping.last);
+        let mapped = self.mappings.last_key_value();
+        let end = mapped.map_or(0, |(_, mapping)| mapping.last.saturating_add(1));
         let context = Arc::clone(&self.context);
         let (nested, place) = (self.nesting()?, (&*context.engine, &*context));
-        nested.operate(task, place, head.flags, (told, &bytes), last).map(|()| 0)
+        nested.operate(task, place, head.flags, (told, &bytes), end).map(|()| 0)
     }
 
     fn nesting(&mut self) -> Result<&mut Nesting, Refusal> {
