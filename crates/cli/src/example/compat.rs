@@ -186,6 +186,7 @@ impl Host {
             let access = Access { address: va(page), pasid: Some(pasid), asks: true };
             driver.start_write(access, WRITTEN).at(WORK)?;
             while driver.is_running().at(WORK)? {
+                std::thread::yield_now();
                 let Some(faults) = &faults else { continue };
                 let Some(request) = faults.next_page().at(WORK)? else { continue };
                 table.map(va(page), physical(page), true).at(WORK)?;

@@ -134,8 +134,8 @@ impl Type1 {
             return Err(Refusal::Busy { what: "the container", why: "a mapping has no address" });
         }
         let engine = Arc::clone(&self.context.engine);
-        let has_nested = self.nesting && engine.kernel.api_2020().is_some();
-        if has_nested && !self.groups.is_empty() {
+        let nested = engine.kernel.api_2020().filter(|_| self.nesting);
+        if nested.is_some() && !self.groups.is_empty() {
             return Err(Refusal::Unfit { rule: "a nesting container has one group" });
         }
         task.allocate()?;
@@ -150,9 +150,9 @@ impl Type1 {
         let attached = members().try_for_each(|function| {
             let device = self.context.state.lock().add_device(function);
             devices.push(device);
-            let table = match has_nested {
-                true => self.nest(task, &engine, function, device)?,
-                false => self.ioas,
+            let table = match nested {
+                Some(layout) => self.nest(task, layout, function, device)?,
+                None => self.ioas,
             };
             let mut state = self.context.state.lock();
             state.change_pt(task, device, NO_PASID, table.0, PtMode::Attach).map(drop)
@@ -198,10 +198,9 @@ impl Type1 {
     }
 
     fn give_back(&mut self, devices: &[ObjectId]) {
-        let engine = Arc::clone(&self.context.engine);
         let mut nested = self.nested.take();
         if let Some(nested) = &mut nested {
-            nested.unbind_all(&engine, &self.context);
+            nested.unbind_all();
         }
         {
             let mut state = self.context.state.lock();
@@ -211,7 +210,7 @@ impl Type1 {
             }
         }
         if let Some(nested) = nested {
-            nested.end(&self.context);
+            nested.end();
         }
     }
 

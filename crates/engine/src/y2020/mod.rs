@@ -52,17 +52,18 @@ mod tables;
 use std::sync::Arc;
 
 use profile::machine::Hardware as Unit;
+use uapi::y2020::Layout;
 use uapi::y2020::transport::vfio_iommu_type1_info_cap_nesting;
 
 pub(crate) use nesting::Nesting;
 pub(crate) use regions::{FaultRegions, RegionKind};
 pub(crate) use tables::PasidTable;
 
+use crate::Refusal;
 use crate::context::Context;
 use crate::function::Function;
 use crate::objects::ObjectId;
 use crate::task::Task;
-use crate::{Engine, Refusal};
 
 /// What a nesting container has for a guest's tables, as long as a group is in it.
 #[derive(Debug)]
@@ -75,16 +76,17 @@ impl Nested {
     /// Makes what devices are to be attached to, over an IOAS, for the IOMMU of one of them.
     pub fn begin(
         task: &mut Task<'_>,
-        engine: &Engine,
         context: &Arc<Context>,
+        layout: Layout,
         function: &Function,
         over: (ObjectId, ObjectId),
     ) -> Result<Self, Refusal> {
-        match function.facts.iommu.map(|index| &engine.machine.iommus[index].hardware) {
+        let iommus = &context.engine.machine.iommus;
+        match function.facts.iommu.map(|index| &iommus[index].hardware) {
             Some(Unit::IntelVtd(unit)) => {
-                Nesting::begin(task, engine, context, over, unit).map(Self::Vtd)
+                Nesting::begin(task, context, layout, over, unit).map(Self::Vtd)
             }
-            _ => PasidTable::begin(task, context, over).map(Self::Smmuv3),
+            _ => PasidTable::begin(task, context, layout, over).map(Self::Smmuv3),
         }
     }
 
@@ -92,30 +94,29 @@ impl Nested {
     pub fn add(
         &mut self,
         task: &mut Task<'_>,
-        context: &Context,
         function: &Function,
         device: ObjectId,
     ) -> Result<ObjectId, Refusal> {
         match self {
-            Self::Vtd(it) => it.add(context, function, device).map(|()| it.parent()),
-            Self::Smmuv3(it) => it.add(task, context, function, device).map(|()| it.attached()),
+            Self::Vtd(it) => it.add(function, device).map(|()| it.parent()),
+            Self::Smmuv3(it) => it.add(task, function, device).map(|()| it.attached()),
         }
     }
 
     /// The group leaves: nothing is bound any more. Devices that are attached still are for the caller to
     /// detach, after that.
-    pub fn unbind_all(&mut self, engine: &Engine, context: &Context) {
+    pub fn unbind_all(&mut self) {
         match self {
-            Self::Vtd(it) => it.unbind_all(engine, context),
-            Self::Smmuv3(it) => it.unbind_all(engine, context),
+            Self::Vtd(it) => it.unbind_all(),
+            Self::Smmuv3(it) => it.unbind_all(),
         }
     }
 
     /// Ends what devices were attached to, and are no more.
-    pub fn end(self, context: &Context) {
+    pub fn end(self) {
         match self {
-            Self::Vtd(it) => it.end(context),
-            Self::Smmuv3(it) => it.end(context),
+            Self::Vtd(it) => it.end(),
+            Self::Smmuv3(it) => it.end(),
         }
     }
 

@@ -26,6 +26,7 @@ use uapi::y2020::v5_10::{iommu_cache_invalidate_info, iommu_gpasid_bind_data};
 use super::pasids::{Bound, PASIDS};
 use super::regions::Asking;
 use super::{FaultRegions, info};
+use crate::Refusal;
 use crate::commands::hwpt::invalidate;
 use crate::context::Context;
 use crate::device::Device;
@@ -37,7 +38,6 @@ use crate::ioas::Ioas;
 use crate::objects::ObjectId;
 use crate::state::{PtMode, State};
 use crate::task::{Source, Task, UserData};
-use crate::{Engine, Refusal};
 
 /// What a container has for guests' page tables, as long as a group is in it.
 #[derive(Debug)]
@@ -86,12 +86,11 @@ impl Nesting {
     /// Makes the nesting parent, over an IOAS, for the units of a device's kind. Nothing is attached yet.
     pub fn begin(
         task: &mut Task<'_>,
-        engine: &Engine,
         context: &Arc<Context>,
+        layout: Layout,
         (ioas, device): (ObjectId, ObjectId),
         unit: &IntelVtd,
     ) -> Result<Self, Refusal> {
-        let layout = engine.kernel.api_2020().ok_or(Refusal::UnknownCommand { cmd: 0 })?;
         if !NEST.is_set(unit.ecap) {
             return Err(Refusal::NoDevice {
                 what: "the IOMMU has no nested translation (ECAP.NEST)",
@@ -107,7 +106,7 @@ impl Nesting {
             other => other,
         })?;
         state.objects.publish(parent);
-        let joined = engine.pasids.lock().join(process);
+        let joined = context.engine.pasids.lock().join(process);
         let bound = joined.inspect_err(|_| state.destroy(parent))?;
         let domains = &state.objects.at::<Ioas>(ioas).domains;
         let domain = domains.iter().find(|domain| domain.hwpt == parent);
@@ -124,12 +123,8 @@ impl Nesting {
 
     /// A device of the group, which is to be attached to the parent. It has regions of faults from now on, if
     /// it can ask for pages.
-    pub fn add(
-        &mut self,
-        context: &Context,
-        function: &Function,
-        device: ObjectId,
-    ) -> Result<(), Refusal> {
+    pub fn add(&mut self, function: &Function, device: ObjectId) -> Result<(), Refusal> {
+        let context = &self.context;
         // its tables are its own, and not the group's
         context.state.lock().objects.at_mut::<Device>(device).group = None;
         let mut faults = None;
@@ -150,14 +145,15 @@ impl Nesting {
 
     /// The group leaves: its tables are unbound, and its process has a container less. What devices are
     /// attached to the parent is for the caller to detach, after that.
-    pub fn unbind_all(&mut self, engine: &Engine, context: &Context) {
+    pub fn unbind_all(&mut self) {
         let mut bound = self.bound.lock();
         bound.retain(|pasid, tables| {
             self.unbind_own(*pasid, tables);
             !tables.is_empty()
         });
         drop(bound);
-        let mut state = context.state.lock();
+        let engine = &self.context.engine;
+        let mut state = self.context.state.lock();
         for member in std::mem::take(&mut self.devices) {
             engine.functions[member.function].set_nested_faults(None);
             if let Some(faults) = member.faults {
@@ -168,8 +164,8 @@ impl Nesting {
     }
 
     /// Ends the parent, to which nothing is attached any more.
-    pub fn end(self, context: &Context) {
-        context.state.lock().destroy(self.parent);
+    pub fn end(self) {
+        self.context.state.lock().destroy(self.parent);
     }
 
     /// The capability in the answer of `VFIO_IOMMU_GET_INFO`.
@@ -184,27 +180,29 @@ impl Nesting {
         }
     }
 
+    /// Whether a PASID is the process's.
+    fn check_pasid(&self, pasid: u32) -> Result<(), Refusal> {
+        self.context.engine.pasids.lock().check(self.process, pasid)
+    }
+
     /// `vfio_iommu_type1_pasid_request`, once the argument is checked: the PASID, or 0.
-    pub fn pasid_request(
-        &self,
-        engine: &Engine,
-        request: &vfio_iommu_type1_pasid_request,
-    ) -> Result<i64, Refusal> {
+    pub fn pasid_request(&self, request: &vfio_iommu_type1_pasid_request) -> Result<i64, Refusal> {
         self.check_feature(IOMMU_NESTING_FEAT_SYSWIDE_PASID)?;
+        let pasids = &self.context.engine.pasids;
         let vfio_iommu_type1_pasid_range { min, max } = request.range;
         match request.flags {
             VFIO_IOMMU_FLAG_ALLOC_PASID => {
-                engine.pasids.lock().take(self.process, min, max).map(i64::from)
+                pasids.lock().take(self.process, min, max).map(i64::from)
             }
             VFIO_IOMMU_FLAG_FREE_PASID => {
                 let mut bound = self.bound.lock();
-                let own = engine.pasids.lock().of(self.process, min, max);
+                let own = pasids.lock().of(self.process, min, max);
                 for pasid in own {
                     // the IOMMU driver is told, and unbinds what is bound, in whichever container
                     for table in bound.remove(&pasid).iter().flatten() {
                         table.unbind(pasid);
                     }
-                    engine.pasids.lock().give_back(pasid);
+                    pasids.lock().give_back(pasid);
                 }
                 Ok(0)
             }
@@ -220,7 +218,6 @@ impl Nesting {
     pub fn operate(
         &self,
         task: &mut Task<'_>,
-        (engine, context): (&Engine, &Context),
         operation: u32,
         (told, bytes): (u32, &[u8]),
         end: u64,
@@ -229,7 +226,7 @@ impl Nesting {
             VFIO_IOMMU_NESTING_OP_CACHE_INVLD => {
                 self.check_feature(IOMMU_NESTING_FEAT_CACHE_INVLD)?;
                 match check(Kind::Invalidate, self.layout, told, bytes)? {
-                    Argument::Invalidate(info) => self.invalidate(task, (engine, context), &info),
+                    Argument::Invalidate(info) => self.invalidate(task, &info),
                     _ => Ok(()),
                 }
             }
@@ -239,9 +236,9 @@ impl Nesting {
                     return Ok(());
                 };
                 if operation == VFIO_IOMMU_NESTING_OP_BIND_PGTBL {
-                    self.bind(task, (engine, context), &data, end)
+                    self.bind(task, &data, end)
                 } else {
-                    self.unbind(engine, data.hpasid as u32)
+                    self.unbind(data.hpasid as u32)
                 }
             }
         }
@@ -251,14 +248,13 @@ impl Nesting {
     fn bind(
         &self,
         task: &mut Task<'_>,
-        (engine, context): (&Engine, &Context),
         data: &iommu_gpasid_bind_data,
         end: u64,
     ) -> Result<(), Refusal> {
         let vtd = argument::vtd(self.layout, data)?;
         let refuse = |field, value, rule| Err(Refusal::Invalid { field, value, rule });
         let whole = |member: &Member| {
-            let pasid = engine.functions[member.function].facts.pasid;
+            let pasid = self.context.engine.functions[member.function].facts.pasid;
             pasid.is_some_and(|pasid| 1u32.checked_shl(pasid.width.into()) == Some(PASIDS))
         };
         if !self.devices.iter().all(whole) {
@@ -269,7 +265,7 @@ impl Nesting {
             return refuse("hpasid", data.hpasid, "must be 1..=0xfffff");
         };
         let mut bound = self.bound.lock();
-        engine.pasids.lock().check(self.process, pasid)?;
+        self.check_pasid(pasid)?;
         if bound.get(&pasid).into_iter().flatten().any(|table| self.has(table)) {
             return Err(Refusal::Busy { what: "the PASID", why: "a page table is bound to it" });
         }
@@ -282,7 +278,7 @@ impl Nesting {
         }
         let mut tables = Vec::new();
         let done = self.devices.iter().try_for_each(|member| {
-            let mut state = context.state.lock();
+            let mut state = self.context.state.lock();
             let hwpt = self.table(&mut state, task, member, data, vtd.flags)?;
             let attached = attach(&mut state, task, member.device, pasid, hwpt);
             let context = Arc::clone(&self.context);
@@ -333,13 +329,13 @@ impl Nesting {
     }
 
     /// `intel_svm_unbind_gpasid`: what is not bound is so already.
-    fn unbind(&self, engine: &Engine, pasid: u32) -> Result<(), Refusal> {
+    fn unbind(&self, pasid: u32) -> Result<(), Refusal> {
         if pasid >= PASIDS {
             let rule = "must be below 0x100000";
             return Err(Refusal::Invalid { field: "hpasid", value: pasid.into(), rule });
         }
         let mut bound = self.bound.lock();
-        engine.pasids.lock().check(self.process, pasid)?;
+        self.check_pasid(pasid)?;
         if let Some(tables) = bound.get_mut(&pasid) {
             self.unbind_own(pasid, tables);
         }
@@ -360,7 +356,6 @@ impl Nesting {
     fn invalidate(
         &self,
         task: &mut Task<'_>,
-        (engine, context): (&Engine, &Context),
         info: &iommu_cache_invalidate_info,
     ) -> Result<(), Refusal> {
         if info.cache == 0 {
@@ -369,14 +364,14 @@ impl Nesting {
         let scope = Scope::of(info);
         let bound = self.bound.lock();
         if let Some(pasid) = scope.pasid {
-            engine.pasids.lock().check(self.process, pasid)?;
+            self.check_pasid(pasid)?;
             if !bound.get(&pasid).into_iter().flatten().any(|table| self.has(table)) {
                 let rule = "no page table is bound to it";
                 return Err(Refusal::Invalid { field: "pasid", value: pasid.into(), rule });
             }
         }
         let named = |cache| info.cache & cache != 0;
-        let mut state = context.state.lock();
+        let mut state = self.context.state.lock();
         for (pasid, tables) in &*bound {
             if scope.pasid.is_some_and(|only| only != *pasid) {
                 continue;

@@ -27,6 +27,7 @@ use uapi::y2020::v5_10::iommu_pasid_table_config;
 
 use super::FaultRegions;
 use super::regions::Asking;
+use crate::Refusal;
 use crate::commands::hwpt::invalidate;
 use crate::context::Context;
 use crate::device::{Device, NO_PASID};
@@ -38,12 +39,12 @@ use crate::objects::ObjectId;
 use crate::state::{PtMode, State};
 use crate::task::{Source, Task, UserData};
 use crate::viommu::Viommu;
-use crate::{Engine, Refusal};
 
 /// What a container has for a guest's PASID table, as long as a group is in it.
 #[derive(Debug)]
 pub(crate) struct PasidTable {
     layout: Layout,
+    context: Arc<Context>,
     hw: Arc<dyn Hardware>,
     /// The nesting parent.
     parent: ObjectId,
@@ -108,11 +109,10 @@ impl PasidTable {
     /// attached yet.
     pub fn begin(
         task: &mut Task<'_>,
-        context: &Context,
+        context: &Arc<Context>,
+        layout: Layout,
         (ioas, device): (ObjectId, ObjectId),
     ) -> Result<Self, Refusal> {
-        let kernel = context.engine.kernel;
-        let layout = kernel.api_2020().ok_or(Refusal::UnknownCommand { cmd: 0 })?;
         let mut state = context.state.lock();
         let hw = Arc::clone(&state.objects.at::<Device>(device).hw);
         let flags = IOMMU_HWPT_ALLOC_NEST_PARENT;
@@ -120,7 +120,7 @@ impl PasidTable {
         let parent = parent.map_err(of_the_smmu)?;
         state.objects.publish(parent);
         let router = Arc::new(Router { hw: Arc::clone(&hw), devices: Mutex::default() });
-        let queue = FaultQueue::with_reader(kernel, Arc::clone(&router) as _);
+        let queue = FaultQueue::with_reader(context.engine.kernel, Arc::clone(&router) as _);
         let queue = Arc::new(queue);
         let faults = state.objects.add(FaultObject { queue: Arc::clone(&queue) });
         state.objects.publish(faults);
@@ -134,9 +134,20 @@ impl PasidTable {
             state.destroy(faults);
             state.destroy(parent);
         })?;
-        let (stage1, members) = (Stage1::Bypasses, Vec::new());
         drop(state);
-        Ok(Self { layout, hw, parent, viommu, faults, queue, router, bypass, stage1, members })
+        Ok(Self {
+            layout,
+            context: Arc::clone(context),
+            hw,
+            parent,
+            viommu,
+            faults,
+            queue,
+            router,
+            bypass,
+            stage1: Stage1::Bypasses,
+            members: Vec::new(),
+        })
     }
 
     /// What the group is attached to.
@@ -148,13 +159,12 @@ impl PasidTable {
     pub fn add(
         &mut self,
         task: &mut Task<'_>,
-        context: &Context,
         function: &Function,
         device: ObjectId,
     ) -> Result<(), Refusal> {
         let regions = FaultRegions::new(self.layout, device, Asking::Stall, &function.interrupts)?;
         let virt_id = self.members.len() as u64 + 1;
-        let mut state = context.state.lock();
+        let mut state = self.context.state.lock();
         let vdevice = state.vdevice_alloc(task, self.viommu, device, virt_id)?;
         state.objects.publish(vdevice);
         drop(state);
@@ -166,31 +176,26 @@ impl PasidTable {
     }
 
     /// The group leaves: its table goes, and its devices are detached.
-    pub fn unbind_all(&mut self, engine: &Engine, context: &Context) {
-        let mut state = context.state.lock();
+    pub fn unbind_all(&mut self) {
+        let mut state = self.context.state.lock();
         for member in std::mem::take(&mut self.members) {
             state.device_detach(member.device, NO_PASID);
             state.destroy(member.vdevice);
-            engine.functions[member.function].set_nested_faults(None);
+            self.context.engine.functions[member.function].set_nested_faults(None);
         }
         self.router.devices.lock().clear();
     }
 
     /// Ends what nothing is attached to any more.
-    pub fn end(self, context: &Context) {
-        let mut state = context.state.lock();
+    pub fn end(self) {
+        let mut state = self.context.state.lock();
         let hwpts = self.stage1.own().into_iter().chain([self.bypass]);
         hwpts.chain([self.faults, self.viommu, self.parent]).for_each(|it| state.destroy(it));
     }
 
     /// `iommu_uapi_attach_pasid_table`: `bytes` are as much of its argument as can be read, and `told` what the
     /// container's call says of their length. What is refused leaves what was set.
-    pub fn set(
-        &mut self,
-        task: &mut Task<'_>,
-        context: &Context,
-        (told, bytes): (u32, &[u8]),
-    ) -> Result<(), Refusal> {
+    pub fn set(&mut self, task: &mut Task<'_>, (told, bytes): (u32, &[u8])) -> Result<(), Refusal> {
         let Argument::Table(config) = check(Kind::Table, self.layout, told, bytes)? else {
             return Ok(());
         };
@@ -205,10 +210,11 @@ impl PasidTable {
                 });
             }
             (IOMMU_PASID_CONFIG_TRANSLATE, _) => Stage1::Translates,
-            (IOMMU_PASID_CONFIG_BYPASS, _) => return self.unset(task, context),
+            (IOMMU_PASID_CONFIG_BYPASS, _) => return self.unset(task),
             (_, Stage1::Aborts(_)) => return Ok(()),
             _ => Stage1::Aborts,
         };
+        let context = Arc::clone(&self.context);
         let mut state = context.state.lock();
         let states = self.members.iter().map(|it| &state.objects.at::<Device>(it.device).hw_state);
         let data = self.hw.pasid_table(&config, &states.collect::<Vec<_>>())?;
@@ -218,7 +224,8 @@ impl PasidTable {
     }
 
     /// `iommu_detach_pasid_table`: stage 1 bypasses, if it does not yet.
-    pub fn unset(&mut self, task: &mut Task<'_>, context: &Context) -> Result<(), Refusal> {
+    pub fn unset(&mut self, task: &mut Task<'_>) -> Result<(), Refusal> {
+        let context = Arc::clone(&self.context);
         self.replace(&mut context.state.lock(), task, Stage1::Bypasses)
     }
 
@@ -245,14 +252,13 @@ impl PasidTable {
     pub fn invalidate(
         &self,
         task: &mut Task<'_>,
-        context: &Context,
         (told, bytes): (u32, &[u8]),
     ) -> Result<(), Refusal> {
         let Argument::Invalidate(info) = check(Kind::Invalidate, self.layout, told, bytes)? else {
             return Ok(());
         };
         let virt_ids: Vec<_> = self.members.iter().map(|member| member.virt_id).collect();
-        let mut state = context.state.lock();
+        let mut state = self.context.state.lock();
         for requests in self.hw.guest_invalidation(&info, &virt_ids)? {
             let (_, done) = invalidate(&mut state, task, self.viommu.0, requests)?;
             done?;

@@ -1,19 +1,18 @@
 //! The calls of the API of 2020 on a container: their arguments (`vfio_iommu_type1_ioctl` of v7, and on an SMMU of
 //! Eric Auger's v13).
 
-use std::sync::Arc;
-
 use mem::{AddressSpace, PAGE_SIZE};
 use profile::machine::Vendor;
+use uapi::y2020::Layout;
 use uapi::y2020::transport::*;
 use uapi::y2020::v5_10::iommu_gpasid_bind_data;
 
 use super::Type1;
+use crate::Refusal;
 use crate::function::Function;
 use crate::objects::ObjectId;
 use crate::task::Task;
 use crate::y2020::{Nested, Nesting};
-use crate::{Engine, Refusal};
 
 /// The last PASID that a request may name.
 const LAST: u32 = 1 << 31;
@@ -26,7 +25,7 @@ impl Type1 {
     pub(super) fn nest(
         &mut self,
         task: &mut Task<'_>,
-        engine: &Engine,
+        layout: Layout,
         function: &Function,
         device: ObjectId,
     ) -> Result<ObjectId, Refusal> {
@@ -34,10 +33,10 @@ impl Type1 {
             Some(nested) => nested,
             none => {
                 let over = (self.ioas, device);
-                none.insert(Nested::begin(task, engine, &self.context, function, over)?)
+                none.insert(Nested::begin(task, &self.context, layout, function, over)?)
             }
         };
-        nested.add(task, &self.context, function, device)
+        nested.add(task, function, device)
     }
 
     /// Whether its devices are behind SMMUs.
@@ -62,8 +61,7 @@ impl Type1 {
             let rule = "not a range of numbers of 31 bits";
             return Err(Refusal::Invalid { field: "range", value: min.into(), rule });
         }
-        let context = Arc::clone(&self.context);
-        self.nesting()?.pasid_request(&context.engine, &request)
+        self.nesting()?.pasid_request(&request)
     }
 
     /// `VFIO_IOMMU_NESTING_OP`
@@ -77,9 +75,7 @@ impl Type1 {
         let (told, bytes) = follows(task, arg, head.argsz);
         let mapped = self.mappings.last_key_value();
         let end = mapped.map_or(0, |(_, mapping)| mapping.last.saturating_add(1));
-        let context = Arc::clone(&self.context);
-        let (nested, place) = (self.nesting()?, (&*context.engine, &*context));
-        nested.operate(task, place, head.flags, (told, &bytes), end).map(|()| 0)
+        self.nesting()?.operate(task, head.flags, (told, &bytes), end).map(|()| 0)
     }
 
     fn nesting(&mut self) -> Result<&mut Nesting, Refusal> {
@@ -96,12 +92,10 @@ impl Type1 {
         let (told, bytes) = follows(task, arg, head.argsz);
         match (head.flags, &mut self.nested) {
             (VFIO_PASID_TABLE_FLAG_SET, Some(Nested::Smmuv3(table))) => {
-                table.set(task, &self.context, (told, &bytes))
+                table.set(task, (told, &bytes))
             }
             (VFIO_PASID_TABLE_FLAG_SET, _) => Err(ONE_STAGE),
-            (VFIO_PASID_TABLE_FLAG_UNSET, Some(Nested::Smmuv3(table))) => {
-                table.unset(task, &self.context)
-            }
+            (VFIO_PASID_TABLE_FLAG_UNSET, Some(Nested::Smmuv3(table))) => table.unset(task),
             (VFIO_PASID_TABLE_FLAG_UNSET, _) => Ok(()),
             (flags, _) => {
                 let rule = "to set or to unset, and not both";
@@ -116,7 +110,7 @@ impl Type1 {
         super::calls::check(head.argsz, size_of_val(&head), head.flags, 0)?;
         let Some(Nested::Smmuv3(table)) = &self.nested else { return Err(ONE_STAGE) };
         let (told, bytes) = follows(task, arg, head.argsz);
-        table.invalidate(task, &self.context, (told, &bytes))
+        table.invalidate(task, (told, &bytes))
     }
 }
 
