@@ -96,7 +96,7 @@ impl Host {
                 "one version",
                 format!("refused: the program was built for {wanted}, the kernel has {found}"),
             );
-            more("all that the program uses is there, and the guest does without");
+            more("all that it uses is there, and its guest has to do without");
             return Ok(());
         }
         say(
