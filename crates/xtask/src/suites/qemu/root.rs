@@ -15,7 +15,8 @@ use crate::{install, process};
 
 /// Debian's suites, the one that has these versions first.
 const SUITES: &[&str] = &["trixie-backports", "trixie"];
-const QEMU: &str = "qemu-system-x86=1:11.1.3+ds-1~bpo13+1";
+/// Any of 11.1: Debian keeps no older one beside its newest.
+const QEMU: &str = "qemu-system-x86=1:11.1.*";
 /// The kernel of clouds: a driver of NVMe is in it.
 const LINUX: &str = "linux-binary-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1";
 const LINUX_MODULES: &str = "linux-modules-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1";
@@ -48,7 +49,7 @@ const EXCLUDED: &[&str] = &["usr/share/doc", "usr/share/locale", "usr/share/man"
 pub fn kept(workspace: &Workspace) -> Result<Kept> {
     let programs = (START_SOURCE, guest::DISK, guest::NESTED);
     let key = (include_str!("root.rs"), programs, guest::SOURCES, compiler()?);
-    Ok(Kept::new(workspace, "qemu-11.1.3", key))
+    Ok(Kept::new(workspace, "qemu-11.1", key))
 }
 
 /// Makes it when it is not in the cache.
