@@ -7,7 +7,7 @@
 //!
 //! What follows is in `docs/compatibility.md`.
 
-use std::io;
+use std::io::{self, Write};
 
 use client::feature::Response;
 use client::y2020::{Container, check};
@@ -62,14 +62,16 @@ pub fn argument() -> Step<()> {
     let lacking = Host { machine };
     say("client", "guest SVA: a device writes 4 pages of a process, 2 of which it has to ask for");
 
-    println!("\nmachine A: everything is there, and the API has version {IOMMU_UAPI_VERSION}");
+    heading(&format!(
+        "machine A: everything is there, and the API has version {IOMMU_UAPI_VERSION}"
+    ));
     whole.one_version(NEXT)?;
     whole.each_call()?;
     whole.together()?;
 
-    println!(
-        "\nmachine B: the device cannot ask for pages, and the API has version {IOMMU_UAPI_VERSION}"
-    );
+    heading(&format!(
+        "machine B: the device cannot ask for pages, and the API has version {IOMMU_UAPI_VERSION}"
+    ));
     lacking.one_version(IOMMU_UAPI_VERSION)?;
     lacking.each_call()?;
     lacking.together()
@@ -206,6 +208,11 @@ impl Host {
         container.free_pasid(pasid).at(WORK)?;
         Ok(done)
     }
+}
+
+fn heading(text: &str) {
+    // who reads no further has heard enough
+    let _ = writeln!(io::stdout(), "\n{text}");
 }
 
 /// A line more of what was said last.

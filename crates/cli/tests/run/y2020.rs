@@ -85,6 +85,16 @@ fn the_argument() {
     assert!(lacking.contains("refused before the guest starts: pasid-page-faults\n"));
 }
 
+/// Who reads no further has heard enough.
+#[test]
+fn the_argument_before_a_closed_pipe() {
+    let this = env!("CARGO_BIN_EXE_softiommu");
+    let script = "\"$0\" example compat | head -n 1";
+    let output = Command::new("sh").args(["-c", script, this]).output().unwrap();
+    let (told, errors) = text(&output);
+    assert!(told.starts_with("client ") && errors.is_empty(), "{told}{errors}");
+}
+
 /// Today's questions are of today's API.
 #[test]
 fn no_check_by_a_kernel_that_was_posted() {
