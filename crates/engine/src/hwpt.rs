@@ -7,14 +7,16 @@ use profile::Quirk;
 
 use crate::Refusal;
 use crate::device::Device;
-use crate::hw::{Domain, Hardware, Identifier, Nested, NestedRequest, PagingRequest, Table};
+use crate::hw::{
+    Domain, Handled, Hardware, Identifier, Nested, NestedRequest, PagingRequest, Requests, Table,
+};
 use crate::ioas::Ioas;
 use crate::ioas::domains::DomainRef;
 use crate::objects::{Object, ObjectId};
 use crate::state::{PtMode, State};
 use crate::tables::Tables;
 use crate::task::{Task, UserData};
-use crate::viommu::Viommu;
+use crate::viommu::{Vdevice, Viommu};
 use uapi::iommufd::{
     IOMMU_HWPT_ALLOC_DIRTY_TRACKING, IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID,
     IOMMU_HWPT_FAULT_ID_VALID,
@@ -310,6 +312,43 @@ impl State {
         self.objects.at_mut::<PagingHwpt>(hwpt).auto_domain = true;
         self.objects.publish(hwpt);
         Ok((hwpt, old))
+    }
+
+    /// Drops what the hardware caches of the nested hwpt or vIOMMU `id`; the errors outside [`Handled`] are
+    /// of `id`, before any request is looked at (`iommufd_hwpt_invalidate`).
+    pub fn invalidate(
+        &mut self,
+        task: &mut Task<'_>,
+        id: u32,
+        requests: Requests,
+    ) -> Result<Handled, Refusal> {
+        match self.objects.find(id)? {
+            Object::Nested(_) => {
+                let it = self.objects.at::<NestedHwpt>(ObjectId(id));
+                let users = self.users(it.parent, it.number);
+                let it = self.objects.at_mut::<NestedHwpt>(ObjectId(id));
+                Ok(it.hw.invalidate_nested(task, &mut it.domain, &users, requests))
+            }
+            Object::Viommu(it) => {
+                let hw = Arc::clone(&it.hw);
+                let viommu = ObjectId(id);
+                let users = self.users(it.parent, self.objects.at::<PagingHwpt>(it.parent).number);
+                Ok(hw.invalidate_viommu(task, &users, requests, &mut |virt_id, apply| {
+                    let vdevice = self.objects.at::<Viommu>(viommu).vdevs.get(&virt_id).copied();
+                    let Some(vdevice) = vdevice else { return false };
+                    let device = self.objects.at::<Vdevice>(vdevice).device;
+                    if self.objects.is_alive(device) {
+                        let it = self.objects.at_mut::<Device>(device.id);
+                        apply(&mut it.hw_state, &it.requester);
+                    }
+                    true
+                }))
+            }
+            _ if task.has(Quirk::InvalidateWrongKindEinval) => {
+                Err(Refusal::WrongKind { wanted: "nested hwpt or vIOMMU", id: ObjectId(id) })
+            }
+            _ => Err(Refusal::NoSuchObject { kind: "nested hwpt", id: ObjectId(id) }),
+        }
     }
 }
 

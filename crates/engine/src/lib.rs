@@ -192,7 +192,8 @@ impl Engine {
         // type1 accounts pages to the address space, and so does its stand-in
         let account = match (node, self.machine.vfio_container) {
             (Node::Iommu, _) if !has_iommufd => {
-                return Err(Refusal::NotFound { what: "/dev/iommu, before Linux", value: 0x602 });
+                // `IOMMU_MINOR`
+                return Err(Refusal::NotFound { what: "misc device", value: 122 });
             }
             (Node::Iommu, _) => AccountMode::User,
             (Node::VfioContainer, machine::Container::Iommufd) if has_iommufd => AccountMode::Mm,

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -79,6 +80,8 @@ int main(int count, char **words)
 	for (int i = 0; i < 2; i++)
 		need(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slots[i]) == 0);
 	need(slots[1].flags == 0); /* the argument is the program's */
+	/* softiommu made the slot read-only, and KVM lets no slot change that (kvm_set_memory_region) */
+	need(syscall(SYS_ioctl, vm, KVM_SET_USER_MEMORY_REGION, &slots[1]) == -1 && errno == EINVAL);
 	if ((cpu = ioctl(vm, KVM_CREATE_VCPU, 0)) < 0)
 		skip("no processor");
 	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);

@@ -23,7 +23,6 @@ use crate::ioas::map::last_byte;
 use crate::objects::{Object, ObjectId};
 use crate::state::State;
 use crate::task::{Source, Task, UserData};
-use crate::viommu::{Vdevice, Viommu};
 
 /// More requests than any program has (`IOMMU_HWPT_INVALIDATE_ENTRY_NUM_MAX`).
 const MAX_REQUESTS: u32 = 1 << 19;
@@ -218,46 +217,8 @@ impl Handler for Invalidate {
         }
         let requests = Requests::of(&cmd);
         let mut state = call.context.state.lock();
-        let (done, result) = invalidate(&mut state, &mut call.task, cmd.hwpt_id, requests)?;
+        let (done, result) = state.invalidate(&mut call.task, cmd.hwpt_id, requests)?;
         call.cmd.entry_num = done;
         result
-    }
-}
-
-/// How many requests were handled, and why no more.
-pub(crate) type Handled = (u32, Result<(), Refusal>);
-
-pub(crate) fn invalidate(
-    state: &mut State,
-    task: &mut Task<'_>,
-    id: u32,
-    requests: Requests,
-) -> Result<Handled, Refusal> {
-    match state.objects.find(id)? {
-        Object::Nested(_) => {
-            let it = state.objects.at::<NestedHwpt>(ObjectId(id));
-            let users = state.users(it.parent, it.number);
-            let it = state.objects.at_mut::<NestedHwpt>(ObjectId(id));
-            Ok(it.hw.invalidate_nested(task, &mut it.domain, &users, requests))
-        }
-        Object::Viommu(it) => {
-            let hw = Arc::clone(&it.hw);
-            let viommu = ObjectId(id);
-            let users = state.users(it.parent, state.objects.at::<PagingHwpt>(it.parent).number);
-            Ok(hw.invalidate_viommu(task, &users, requests, &mut |virt_id, apply| {
-                let vdevice = state.objects.at::<Viommu>(viommu).vdevs.get(&virt_id).copied();
-                let Some(vdevice) = vdevice else { return false };
-                let device = state.objects.at::<Vdevice>(vdevice).device;
-                if state.objects.is_alive(device) {
-                    let it = state.objects.at_mut::<Device>(device.id);
-                    apply(&mut it.hw_state, &it.requester);
-                }
-                true
-            }))
-        }
-        _ if task.has(Quirk::InvalidateWrongKindEinval) => {
-            Err(Refusal::WrongKind { wanted: "nested hwpt or vIOMMU", id: ObjectId(id) })
-        }
-        _ => Err(Refusal::NoSuchObject { kind: "nested hwpt", id: ObjectId(id) }),
     }
 }

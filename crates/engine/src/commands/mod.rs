@@ -3,7 +3,7 @@
 mod events;
 mod general;
 mod hw_info;
-pub(crate) mod hwpt;
+mod hwpt;
 pub(crate) mod ioas;
 mod test;
 pub(crate) mod vfio_compat;

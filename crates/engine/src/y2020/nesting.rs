@@ -27,7 +27,6 @@ use super::pasids::{Bound, PASIDS};
 use super::regions::Asking;
 use super::{FaultRegions, info};
 use crate::Refusal;
-use crate::commands::hwpt::invalidate;
 use crate::context::Context;
 use crate::device::Device;
 use crate::events::{FaultObject, FaultQueue};
@@ -379,7 +378,7 @@ impl Nesting {
             for table in tables.iter().filter(|table| self.has(table)) {
                 if named(IOMMU_CACHE_INV_TYPE_IOTLB) {
                     // the devices' own caches with it, as ever where ATS is on
-                    let (_, done) = invalidate(&mut state, task, table.hwpt.0, scope.requests())?;
+                    let (_, done) = state.invalidate(task, table.hwpt.0, scope.requests())?;
                     done?;
                 }
                 let requester = &state.objects.at::<Device>(table.device).requester;

@@ -28,7 +28,6 @@ use uapi::y2020::v5_10::iommu_pasid_table_config;
 use super::FaultRegions;
 use super::regions::Asking;
 use crate::Refusal;
-use crate::commands::hwpt::invalidate;
 use crate::context::Context;
 use crate::device::{Device, NO_PASID};
 use crate::events::{EventReader, FaultObject, FaultQueue, Reader, ViommuEvents};
@@ -260,7 +259,7 @@ impl PasidTable {
         let virt_ids: Vec<_> = self.members.iter().map(|member| member.virt_id).collect();
         let mut state = self.context.state.lock();
         for requests in self.hw.guest_invalidation(&info, &virt_ids)? {
-            let (_, done) = invalidate(&mut state, task, self.viommu.0, requests)?;
+            let (_, done) = state.invalidate(task, self.viommu.0, requests)?;
             done?;
         }
         Ok(())

@@ -61,7 +61,7 @@ impl Type1 {
             let rule = "not a range of numbers of 31 bits";
             return Err(Refusal::Invalid { field: "range", value: min.into(), rule });
         }
-        self.nesting()?.pasid_request(&request)
+        self.nesting(VFIO_IOMMU_PASID_REQUEST)?.pasid_request(&request)
     }
 
     /// `VFIO_IOMMU_NESTING_OP`
@@ -75,13 +75,19 @@ impl Type1 {
         let (told, bytes) = follows(task, arg, head.argsz);
         let mapped = self.mappings.last_key_value();
         let end = mapped.map_or(0, |(_, mapping)| mapping.last.saturating_add(1));
-        self.nesting()?.operate(task, head.flags, (told, &bytes), end).map(|()| 0)
+        self.nesting(VFIO_IOMMU_NESTING_OP)?
+            .operate(task, head.flags, (told, &bytes), end)
+            .map(|()| 0)
     }
 
-    fn nesting(&mut self) -> Result<&mut Nesting, Refusal> {
+    /// The nesting on VT-d, which alone has the call `cmd`.
+    fn nesting(&mut self, cmd: u32) -> Result<&mut Nesting, Refusal> {
         match &mut self.nested {
             Some(Nested::Vtd(nesting)) => Ok(nesting),
-            _ => Err(NOTHING_NESTED),
+            _ => {
+                let field = "on a container that nests on no VT-d, call";
+                Err(Refusal::Unsupported { field, value: cmd.into() })
+            }
         }
     }
 
@@ -113,9 +119,6 @@ impl Type1 {
         table.invalidate(task, (told, &bytes))
     }
 }
-
-const NOTHING_NESTED: Refusal =
-    Refusal::Unsupported { field: "container without nesting, type", value: 0 };
 
 const ONE_STAGE: Refusal = Refusal::Unfit { rule: "the container is not one for nesting" };
 
